@@ -1,0 +1,109 @@
+//! From a file descriptor into a caller's buffer, and validated there: no copy is made here.
+
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+use nix::unistd;
+
+use crate::tty::INTERRUPT;
+use crate::{CustodyError, MAX_KEY_BYTES};
+
+/// What stands before the key in the field (RFC 6750 section 2.1).
+pub(crate) const BEARER: &[u8] = b"Bearer ";
+
+/// Room for the scheme, the longest key, a CRLF, and one byte more that proves "too long".
+pub(crate) const BUFFER_BYTES: usize = BEARER.len() + MAX_KEY_BYTES + 3;
+
+/// Puts `Bearer KEY` at the beginning of `buffer` and returns how many bytes that is.
+pub(crate) fn read_field(
+    input: BorrowedFd<'_>,
+    buffer: &mut [u8; BUFFER_BYTES],
+) -> Result<usize, CustodyError> {
+    let (scheme, room) = buffer.split_at_mut(BEARER.len());
+    scheme.copy_from_slice(BEARER);
+    let read = read_to_end(input, room)?;
+    let key = key_range(&room[..read])?;
+    Ok(BEARER.len() + key.end)
+}
+
+/// Fills `room` until the input ends, a terminal's line ends, or the room does.
+fn read_to_end(input: BorrowedFd<'_>, room: &mut [u8]) -> Result<usize, CustodyError> {
+    let is_terminal = unistd::isatty(input).unwrap_or(false);
+    let mut filled = 0;
+    while filled < room.len() {
+        match unistd::read(input, &mut room[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(CustodyError::Read(errno)),
+        }
+        match room[..filled].last() {
+            Some(b'\n') if is_terminal => break,
+            Some(&INTERRUPT) if is_terminal => return Err(CustodyError::Interrupted),
+            _ => {}
+        }
+    }
+    Ok(filled)
+}
+
+/// Where the key stands in the input: all of it but one line end.
+fn key_range(input: &[u8]) -> Result<Range<usize>, CustodyError> {
+    let line =
+        input.strip_suffix(b"\n").map_or(input, |line| line.strip_suffix(b"\r").unwrap_or(line));
+    if line.is_empty() {
+        return Err(CustodyError::Empty);
+    }
+    if line.contains(&b'\n') {
+        return Err(CustodyError::MoreThanOneLine);
+    }
+    if line.len() > MAX_KEY_BYTES {
+        return Err(CustodyError::TooLong);
+    }
+    // b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
+    let padding = line.iter().rev().take_while(|byte| **byte == b'=').count();
+    let body = line.len() - padding;
+    let is_body = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    match line[..body].iter().position(|byte| !is_body(*byte)) {
+        Some(offset) => Err(CustodyError::BadByte { offset }),
+        None if body == 0 => Err(CustodyError::BadByte { offset: 0 }),
+        None => Ok(0..line.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_as_a_key() {
+        let longest = "k".repeat(MAX_KEY_BYTES);
+        let too_long = "k".repeat(MAX_KEY_BYTES + 1);
+        for (input, expected) in [
+            ("sk-proj-abc_DEF", Ok(15)),
+            ("sk-proj-abc_DEF\n", Ok(15)),
+            ("sk-proj-abc_DEF\r\n", Ok(15)),
+            ("a.b~c+d/e==", Ok(11)),
+            (longest.as_str(), Ok(MAX_KEY_BYTES)),
+            ("", Err(CustodyError::Empty)),
+            ("\n", Err(CustodyError::Empty)),
+            ("\r\n", Err(CustodyError::Empty)),
+            ("key\n\n", Err(CustodyError::MoreThanOneLine)),
+            ("\nkey", Err(CustodyError::MoreThanOneLine)),
+            ("key\nkey\n", Err(CustodyError::MoreThanOneLine)),
+            ("key\r", Err(CustodyError::BadByte { offset: 3 })),
+            (" key", Err(CustodyError::BadByte { offset: 0 })),
+            ("ke y", Err(CustodyError::BadByte { offset: 2 })),
+            ("\"key\"", Err(CustodyError::BadByte { offset: 0 })),
+            ("k=ey", Err(CustodyError::BadByte { offset: 1 })),
+            ("==", Err(CustodyError::BadByte { offset: 0 })),
+            ("k\0", Err(CustodyError::BadByte { offset: 1 })),
+            ("schlüssel", Err(CustodyError::BadByte { offset: 4 })),
+            (too_long.as_str(), Err(CustodyError::TooLong)),
+            ("key\u{3}", Err(CustodyError::BadByte { offset: 3 })), // ^C means something at a terminal only.
+        ] {
+            let found = key_range(input.as_bytes()).map(|range| range.end);
+            assert_eq!(found, expected, "{:?}", &input[..input.len().min(20)]);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! An exchange that has not ended: the guard that makes sure of its record.
+
+use std::time::{Instant, SystemTime};
+
+use crate::{Log, Outcome, Reason, Record};
+
+/// The record of an exchange that is under way.
+///
+/// Dropped, it hands exactly one [`Record`] to the log. Until something else is said, that record
+/// reads [`Outcome::ClientLeft`]: nothing but the client's leaving drops an exchange early.
+#[derive(Debug)]
+pub struct OpenRecord {
+    record: Record,
+    began: Instant,
+    log: Log,
+}
+
+impl OpenRecord {
+    /// Opens the record of a request whose head has just been read.
+    pub fn new(log: Log, id: u64, method: String, path: String) -> Self {
+        let record = Record {
+            id,
+            started_at: SystemTime::now(),
+            method,
+            path,
+            outcome: Outcome::ClientLeft,
+            reason: None,
+            detail: None,
+            status: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            first_byte: None,
+            duration: std::time::Duration::ZERO,
+        };
+        Self { record, began: Instant::now(), log }
+    }
+
+    /// The client is being answered with this status.
+    pub fn answered(&mut self, status: u16) {
+        self.record.status = Some(status);
+    }
+
+    /// The request's body has been read up to here, in bytes.
+    pub fn read(&mut self, bytes: u64) {
+        self.record.bytes_in = bytes;
+    }
+
+    /// So many more bytes of the answer's body go to the client.
+    pub fn relayed(&mut self, bytes: u64) {
+        if self.record.first_byte.is_none() {
+            self.record.first_byte = Some(self.began.elapsed());
+        }
+        self.record.bytes_out += bytes;
+    }
+
+    /// The answer has gone through whole.
+    pub fn completed(&mut self) {
+        self.record.outcome = Outcome::Completed;
+    }
+
+    /// The exchange ends otherwise. The first such word stands.
+    pub fn failed(&mut self, outcome: Outcome, reason: Reason, detail: Option<String>) {
+        if self.record.reason.is_none() {
+            self.record.outcome = outcome;
+            self.record.reason = Some(reason);
+            self.record.detail = detail;
+        }
+    }
+}
+
+impl Drop for OpenRecord {
+    fn drop(&mut self) {
+        self.record.duration = self.began.elapsed();
+        self.log.write(self.record.clone());
+    }
+}

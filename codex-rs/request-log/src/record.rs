@@ -1,0 +1,129 @@
+//! What is kept of one exchange.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use crate::Reason;
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The answer went through whole, whatever its status.
+    Completed,
+    /// The proxy did not forward the request.
+    Refused,
+    /// The upstream gave no answer that could be relayed.
+    UpstreamFailed,
+    /// The client left before the answer had ended.
+    ClientLeft,
+    /// The answer began and did not end.
+    Cut,
+}
+
+impl Outcome {
+    /// The word for it in records.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Refused => "refused",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::ClientLeft => "client_left",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+/// One request and its answer. `Display` gives one line without a line end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Counted from 1 since the proxy started.
+    pub id: u64,
+    /// When the request's head had been read.
+    pub started_at: SystemTime,
+    /// As the client sent it.
+    pub method: String,
+    /// The target's path, without its query.
+    pub path: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it did not complete.
+    pub reason: Option<Reason>,
+    /// The cause in words, for the operator.
+    pub detail: Option<String>,
+    /// The status that the client got; `None` when it got none.
+    pub status: Option<u16>,
+    /// Bytes of the request's body that were read.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body that were handed to the client's connection.
+    pub bytes_out: u64,
+    /// From the request's head to the answer's first byte of body.
+    pub first_byte: Option<Duration>,
+    /// From the request's head to the end.
+    pub duration: Duration,
+}
+
+/// A path in a log line is cut here, in characters.
+const SHOWN_PATH: usize = 80;
+
+impl fmt::Display for Record {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = humantime::format_rfc3339_seconds(self.started_at);
+        write!(formatter, "{time} #{} {}", self.id, self.outcome.code())?;
+        if let Some(status) = self.status {
+            write!(formatter, " {status}")?;
+        }
+        if let Some(reason) = self.reason {
+            write!(formatter, " {reason}")?;
+        }
+        // Method and path are the client's words: no control character of theirs reaches a terminal.
+        write!(formatter, " {}", self.method.escape_debug())?;
+        let shown: String = self.path.chars().take(SHOWN_PATH).collect();
+        let more = if shown.len() < self.path.len() { "…" } else { "" };
+        write!(formatter, " {}{more} {} ms", shown.escape_debug(), self.duration.as_millis())?;
+        match &self.detail {
+            Some(detail) => write!(formatter, ": {}", detail.escape_debug()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            id: 7,
+            started_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+            method: "GET".to_owned(),
+            path: "/v1/models".to_owned(),
+            outcome: Outcome::Refused,
+            reason: Some(Reason::RouteNotAllowed),
+            detail: None,
+            status: Some(403),
+            bytes_in: 0,
+            bytes_out: 0,
+            first_byte: None,
+            duration: Duration::from_micros(1_900),
+        }
+    }
+
+    #[test]
+    fn a_line_says_when_what_and_why() {
+        let line = record().to_string();
+        assert_eq!(
+            line,
+            "2027-01-15T08:00:00Z #7 refused 403 route_not_allowed GET /v1/models 1 ms"
+        );
+    }
+
+    #[test]
+    fn a_client_cannot_write_a_second_line_or_a_terminal_sequence() {
+        let mut record = record();
+        record.path = format!("/\n\u{1b}[2J{}", "x".repeat(200));
+        record.detail = Some("two\nlines".to_owned());
+        let line = record.to_string();
+        assert!(!line.contains(char::is_control), "{line:?}");
+        assert!(line.contains("…") && line.len() < 250, "{line}");
+    }
+}
