@@ -1,1 +1,36 @@
+//! A loopback proxy for the Responses API: its clients use a key that they can never read.
+//!
+//! It reads the key from standard input, accepts exactly `POST /v1/responses` on 127.0.0.1, forwards
+//! it to one upstream with `Authorization: Bearer KEY`, and streams the answer back byte for byte.
+//! It never follows a redirect, never buffers a body whole, never ends an answer cleanly that the
+//! upstream cut, and never lets a client choose where the key goes.
+//!
+//! The life of a process is [`serve`]; the life of a request is one function in `exchange`:
+//! admit → forward → relay → record. `admission` decides, `forwarder` alone holds the key, `fault`
+//! says what a client reads when something goes wrong.
 
+mod admission;
+mod answer_body;
+mod args;
+mod connection;
+mod exchange;
+mod fault;
+mod forwarder;
+mod headers;
+mod ledger;
+mod listener;
+pub mod report;
+mod request_body;
+mod serve;
+mod server;
+mod server_info_file;
+mod settings;
+mod start_error;
+mod stop;
+mod tls;
+mod upstream_failure;
+mod upstream_url;
+
+pub use args::ServeArgs;
+pub use serve::serve;
+pub use start_error::StartError;

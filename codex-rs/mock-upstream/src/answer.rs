@@ -88,12 +88,12 @@ pub(crate) async fn answer(
         connection: link.number,
     });
 
-    if let Some(key) = &shared.options.expected_key {
-        if bearer.is_none_or(|bearer| bearer.as_bytes() != format!("Bearer {key}").as_bytes()) {
-            shared.count(|counts| counts.wrong_bearer += 1);
-            progress.ended();
-            return Ok(error(StatusCode::UNAUTHORIZED, "invalid_api_key"));
-        }
+    if let Some(key) = &shared.options.expected_key
+        && bearer.is_none_or(|bearer| bearer.as_bytes() != format!("Bearer {key}").as_bytes())
+    {
+        shared.count(|counts| counts.wrong_bearer += 1);
+        progress.ended();
+        return Ok(error(StatusCode::UNAUTHORIZED, "invalid_api_key"));
     }
 
     let turn = || events::turn(&model, events::ORDINARY_WORDS);

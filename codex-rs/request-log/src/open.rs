@@ -12,6 +12,7 @@ use crate::{Log, Outcome, Reason, Record};
 pub struct OpenRecord {
     record: Record,
     began: Instant,
+    ended: bool,
     log: Log,
 }
 
@@ -32,7 +33,7 @@ impl OpenRecord {
             first_byte: None,
             duration: std::time::Duration::ZERO,
         };
-        Self { record, began: Instant::now(), log }
+        Self { record, began: Instant::now(), ended: false, log }
     }
 
     /// The client is being answered with this status.
@@ -55,14 +56,20 @@ impl OpenRecord {
 
     /// The answer has gone through whole.
     pub fn completed(&mut self) {
-        self.record.outcome = Outcome::Completed;
+        self.end(Outcome::Completed, None, None);
     }
 
-    /// The exchange ends otherwise. The first such word stands.
+    /// The exchange ends otherwise.
     pub fn failed(&mut self, outcome: Outcome, reason: Reason, detail: Option<String>) {
-        if self.record.reason.is_none() {
+        self.end(outcome, Some(reason), detail);
+    }
+
+    /// The first word about the end stands.
+    fn end(&mut self, outcome: Outcome, reason: Option<Reason>, detail: Option<String>) {
+        if !self.ended {
+            self.ended = true;
             self.record.outcome = outcome;
-            self.record.reason = Some(reason);
+            self.record.reason = reason;
             self.record.detail = detail;
         }
     }

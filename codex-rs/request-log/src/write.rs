@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::{Outcome, Record};
 
@@ -33,7 +33,8 @@ impl Log {
 /// The thread that prints a line for each exchange that did not complete.
 #[derive(Debug)]
 pub struct Writer {
-    thread: JoinHandle<()>,
+    /// Disconnected once the thread has ended.
+    running: Receiver<()>,
 }
 
 impl Writer {
@@ -46,15 +47,18 @@ impl Writer {
         let (queue, records) = sync_channel(QUEUED_RECORDS);
         let dropped = Arc::new(AtomicU64::new(0));
         let log = Log { queue, dropped: Arc::clone(&dropped) };
-        let thread = std::thread::Builder::new()
-            .name("request-log".to_owned())
-            .spawn(move || print(&records, &dropped, sink))?;
-        Ok((log, Self { thread }))
+        let (ended, running) = sync_channel(0);
+        std::thread::Builder::new().name("request-log".to_owned()).spawn(move || {
+            print(&records, &dropped, sink);
+            drop(ended);
+        })?;
+        Ok((log, Self { running }))
     }
 
-    /// Waits until every record has been printed. Drop every [`Log`] first.
-    pub fn finish(self) {
-        let _ = self.thread.join(); // It holds nothing but the sink; a panic in it is not ours.
+    /// Waits until every record has been printed, but no longer than `patience`: whoever reads the
+    /// sink may have stopped. Drop every [`Log`] first.
+    pub fn finish(self, patience: Duration) {
+        let _ = self.running.recv_timeout(patience); // Nothing is ever sent.
     }
 }
 
@@ -107,7 +111,10 @@ mod tests {
     fn each_exchange_that_did_not_complete_leaves_one_line() {
         let sink = Shared::default();
         let (log, writer) = Writer::start(sink.clone()).unwrap();
-        open(&log, 1).completed();
+        let mut whole = open(&log, 1);
+        whole.completed();
+        whole.failed(Outcome::Cut, Reason::ProxyStopped, None); // Too late: the first word stands.
+        drop(whole);
         open(&log, 2).failed(Outcome::Refused, Reason::RouteNotAllowed, None);
         let mut cut = open(&log, 3);
         cut.relayed(10);
@@ -116,7 +123,7 @@ mod tests {
         drop(cut);
         drop(open(&log, 4));
         drop(log);
-        writer.finish();
+        writer.finish(Duration::MAX);
 
         let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
         let told: Vec<&str> = text.lines().map(|line| line.split(' ').nth(2).unwrap()).collect();
@@ -145,7 +152,7 @@ mod tests {
         }
         drop(go);
         drop(log);
-        writer.finish();
+        writer.finish(Duration::MAX);
         let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
         assert!(text.contains("records were dropped"), "{text}");
     }

@@ -1,0 +1,150 @@
+//! `codex proxy demo`: one request, client → proxy → upstream, and what each of them saw.
+//!
+//! The upstream is the mock, over real TLS. The proxy is this very program, started the way that a
+//! user starts it, with a key made for the occasion on its standard input. The client is given
+//! nothing but the proxy's address. Each step is checked, and the first that fails ends the demo.
+
+mod client;
+mod proxy;
+mod steps;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use codex_mock_upstream::{MockUpstream, Options, Scenario, Seen};
+use serde_json::json;
+use tokio::runtime;
+
+use client::Answer;
+use proxy::Proxy;
+use steps::Steps;
+
+/// How many text events the upstream sends, and how far apart.
+const EVENTS: u32 = 5;
+const GAP: Duration = Duration::from_millis(60);
+/// How late an event may be without being held back: far less than what a buffer would cost it.
+const PROMPT: Duration = GAP;
+
+/// Runs the demo; fails if any step does not show what it should.
+pub(crate) fn run(json: bool) -> anyhow::Result<()> {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(show(Steps::new(json)))
+}
+
+async fn show(mut steps: Steps) -> anyhow::Result<()> {
+    let began = Instant::now();
+    steps.title("One request, client -> proxy -> upstream. Nothing leaves this machine.");
+
+    let key = make_key()?;
+    let scenario = Scenario::Slow { events: EVENTS, gap: GAP };
+    let options =
+        Options { tls: true, expected_key: Some(key.clone()), scenario, ..Options::default() };
+    let upstream = MockUpstream::start(options).await.context("while starting the upstream")?;
+    let url = upstream.responses_url();
+    steps.done(
+        "upstream",
+        json!({ "url": url }),
+        &format!("{url}, TLS under an authority made just now"),
+    );
+
+    let folder = tempfile::tempdir().context("while making a folder")?;
+    let authority = upstream.authority_pem().context("the upstream has no authority")?;
+    let mut proxy = Proxy::start(folder.path(), &url, authority, &key).await?;
+    let info = proxy.info().clone();
+    steps.done(
+        "proxy",
+        json!({ "base_url": info.base_url, "pid": info.pid, "uid": info.uid }),
+        &format!(
+            "{}, pid {}; it got a new {}-character key on its standard input",
+            info.base_url,
+            info.pid,
+            key.len()
+        ),
+    );
+
+    let hardening = proxy.hardening()?;
+    steps.done("hardening", hardening.facts(), &hardening.to_string());
+
+    let answer = client::ask(&info.base_url).await?;
+    ensure!(answer.status == 200, "the client got {} instead of 200", answer.status);
+    steps.done(
+        "client",
+        json!({ "status": answer.status, "sent_authorization": false }),
+        "POST /v1/responses without any Authorization: 200, text/event-stream",
+    );
+
+    let delays = event_delays(&answer, &upstream.sent_events())?;
+    let slowest = delays.iter().max().copied().unwrap_or_default();
+    ensure!(slowest < PROMPT, "an event was held back for {} ms", millis(slowest));
+    steps.done(
+        "stream",
+        json!({ "events": delays.len(), "delays_ms": delays.iter().map(|delay| millis(*delay)).collect::<Vec<_>>() }),
+        &format!(
+            "{} events, {} ms apart, each passed on at once: {:.2} ms after it was sent at the latest",
+            delays.len(), GAP.as_millis(), millis(slowest)
+        ),
+    );
+
+    let bearer = bearer_seen(&upstream.seen(), &key)?;
+    steps.done("upstream saw", json!({ "authorization": "the key" }), bearer);
+
+    let refused = client::ask_elsewhere(&info.base_url).await?;
+    ensure!(refused == 403, "GET /v1/models got {refused} instead of 403");
+    ensure!(upstream.counts().requests == 1, "GET /v1/models reached the upstream");
+    steps.done(
+        "refusal",
+        json!({ "status": refused }),
+        "GET /v1/models: 403, and the upstream never heard of it",
+    );
+
+    proxy.stop().await?;
+    steps.done(
+        "stop",
+        json!({ "exit_code": 0 }),
+        "GET /shutdown: 200, exit code 0, the server-info file is gone",
+    );
+    steps.end(began.elapsed());
+    Ok(())
+}
+
+/// A key that nothing but this run knows.
+fn make_key() -> anyhow::Result<String> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).context("while making a key")?;
+    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("sk-demo-{digits}"))
+}
+
+/// How long after the upstream sent it each event arrived.
+fn event_delays(answer: &Answer, sent: &[Instant]) -> anyhow::Result<Vec<Duration>> {
+    ensure!(
+        answer.arrivals.len() == sent.len(),
+        "{} events were sent and {} arrived",
+        sent.len(),
+        answer.arrivals.len()
+    );
+    ensure!(answer.completed, "the stream ended without response.completed");
+    Ok(answer
+        .arrivals
+        .iter()
+        .zip(sent)
+        .map(|(arrived, sent)| arrived.duration_since(*sent))
+        .collect())
+}
+
+fn bearer_seen(seen: &[Seen], key: &str) -> anyhow::Result<&'static str> {
+    let [request] = seen else {
+        anyhow::bail!("the upstream saw {} requests instead of one", seen.len());
+    };
+    let bearer = request.headers.get("authorization").context("the upstream saw no bearer")?;
+    ensure!(
+        bearer.as_bytes() == format!("Bearer {key}").as_bytes(),
+        "the upstream saw another bearer"
+    );
+    Ok("Authorization: Bearer and exactly that key, which the client never had")
+}
+
+/// Milliseconds, to a hundredth.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 100_000.0).round() / 100.0
+}

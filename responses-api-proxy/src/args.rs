@@ -1,0 +1,122 @@
+//! What was typed: text only, checked for form. `settings` turns it into checked types.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+
+/// The flags of the proxy, shared by `codex responses-api-proxy` and the stand-alone binary.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Listen on this port of 127.0.0.1 [default: one that is free]
+    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    pub port: u16,
+
+    /// Write one JSON line with port and pid to this file once ready; removed when stopped
+    #[arg(long, value_name = "FILE")]
+    pub server_info: Option<PathBuf>,
+
+    /// Let any client stop the proxy with GET /shutdown
+    #[arg(long)]
+    pub http_shutdown: bool,
+
+    /// Where requests go: https, or http to a loopback address
+    #[arg(long, value_name = "URL", default_value = "https://api.openai.com/v1/responses")]
+    pub upstream_url: String,
+
+    /// Trust the certificate authorities in this PEM file besides the system's (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub upstream_ca: Vec<PathBuf>,
+
+    /// How long TCP and TLS may take to connect
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time_above_zero)]
+    pub connect_timeout: Duration,
+
+    /// How long the upstream may take to begin its answer
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time_above_zero)]
+    pub header_timeout: Duration,
+
+    /// How long running answers may go on after the proxy was told to stop
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub drain_timeout: Duration,
+
+    /// The largest request body
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    pub max_body: ByteSize,
+
+    /// How many requests may be under way at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_concurrent: u16,
+
+    #[command(flatten)]
+    pub(crate) workload_identity: WorkloadIdentity,
+}
+
+/// Flags of the public proxy that are known here only to be refused in one sentence.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct WorkloadIdentity {
+    #[arg(long, hide = true, num_args = 0..=1)]
+    github_oidc: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    oidc_audience: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    identity_provider_id: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    service_account_id: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    github_oidc_request_url: Option<Option<String>>,
+}
+
+impl WorkloadIdentity {
+    /// The first of its flags that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        [
+            (&self.github_oidc, "--github-oidc"),
+            (&self.oidc_audience, "--oidc-audience"),
+            (&self.identity_provider_id, "--identity-provider-id"),
+            (&self.service_account_id, "--service-account-id"),
+            (&self.github_oidc_request_url, "--github-oidc-request-url"),
+        ]
+        .into_iter()
+        .find_map(|(value, flag)| value.as_ref().map(|_| flag))
+    }
+}
+
+/// A time like `10s`, `1m 30s` or `500ms`; a bare number counts seconds.
+fn time(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write it like 10s, 500ms or 2m"))
+}
+
+fn time_above_zero(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        Duration::ZERO => Err("must be more than zero".to_owned()),
+        time => Ok(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit_or_counts_seconds() {
+        for (text, expected) in [
+            ("10", Some(Duration::from_secs(10))),
+            ("10s", Some(Duration::from_secs(10))),
+            ("500ms", Some(Duration::from_millis(500))),
+            ("1m 30s", Some(Duration::from_secs(90))),
+            ("0", Some(Duration::ZERO)),
+            ("ten", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            assert_eq!(time(text).ok(), expected, "{text:?}");
+        }
+        assert!(time_above_zero("0s").is_err());
+    }
+}

@@ -1,0 +1,137 @@
+//! The one place where the key joins a request, and the one connection pool that carries it.
+
+use std::time::Duration;
+
+use codex_key_custody::ApiKey;
+use http::{Method, Request, Response, Version};
+use hyper::body::Incoming;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect;
+use rustls::ClientConfig;
+
+use crate::StartError;
+use crate::admission::{Permit, Refusal};
+use crate::fault::Fault;
+use crate::headers;
+use crate::request_body::{Phase, Progress, RequestBody};
+use crate::settings::Settings;
+use crate::upstream_failure::{Cause, DnsError, UpstreamFailure};
+use crate::upstream_url::UpstreamUrl;
+
+/// Sends admitted requests to the one upstream.
+#[derive(Debug)]
+pub(crate) struct Forwarder {
+    client: reqwest::Client,
+    key: ApiKey,
+    upstream: UpstreamUrl,
+    connect_timeout: Duration,
+    header_timeout: Duration,
+    max_body_bytes: u64,
+}
+
+impl Forwarder {
+    /// An HTTP/1.1 client that does what it is told: no redirect, cookie, decompression, retry or
+    /// environment proxy, and no limit on how long an answer may stream.
+    pub(crate) fn new(
+        settings: &Settings,
+        key: ApiKey,
+        tls: ClientConfig,
+    ) -> Result<Self, StartError> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .dns_resolver(SystemResolver)
+            .tcp_nodelay(true)
+            .connect_timeout(settings.connect_timeout)
+            .pool_max_idle_per_host(settings.max_concurrent)
+            .build()
+            .map_err(|error| StartError::Resources {
+                what: "the HTTP client",
+                source: error.into(),
+            })?;
+        Ok(Self {
+            client,
+            key,
+            upstream: settings.upstream.clone(),
+            connect_timeout: settings.connect_timeout,
+            header_timeout: settings.header_timeout,
+            max_body_bytes: settings.max_body_bytes,
+        })
+    }
+
+    /// The key's holder, to mask what is about to be printed.
+    pub(crate) fn key(&self) -> &ApiKey {
+        &self.key
+    }
+
+    /// Sends an admitted request and waits for the head of its answer.
+    ///
+    /// Dropping the future, or the answer's body, ends the upstream's exchange and its connection.
+    pub(crate) async fn send(
+        &self,
+        _permit: Permit,
+        request: Request<Incoming>,
+        progress: &Progress,
+    ) -> Result<Response<reqwest::Body>, Fault> {
+        let (head, body) = request.into_parts();
+        let body = RequestBody::new(body, self.max_body_bytes, progress.clone());
+        let mut outgoing = reqwest::Request::new(Method::POST, self.upstream.url().clone());
+        *outgoing.headers_mut() = headers::for_upstream(self.key.authorization(), &head.headers);
+        *outgoing.body_mut() = Some(reqwest::Body::wrap(body));
+
+        let answer = tokio::select! {
+            biased;
+            answer = self.client.execute(outgoing) => answer.map_err(|error| self.fault(&error, progress))?,
+            () = progress.stalled(self.header_timeout) => return Err(self.timeout(progress)),
+        };
+        let mut answer = Response::from(answer);
+        if answer.status().is_informational() {
+            return Err(
+                self.upstream_failed(Cause::NotHttp(format!("a final {}", answer.status())))
+            );
+        }
+        headers::strip_hop_by_hop(answer.headers_mut());
+        *answer.version_mut() = Version::HTTP_11; // The client's own version is hyper's to settle.
+        Ok(answer)
+    }
+
+    fn fault(&self, error: &reqwest::Error, progress: &Progress) -> Fault {
+        match progress.phase() {
+            Phase::TooLarge => Refusal::BodyTooLarge.into(),
+            Phase::Broken => Fault::BodyIncomplete,
+            _ => Fault::Upstream(UpstreamFailure::of(
+                error,
+                self.upstream.hop(),
+                self.connect_timeout,
+            )),
+        }
+    }
+
+    fn timeout(&self, progress: &Progress) -> Fault {
+        match progress.phase() {
+            Phase::ClientsTurn => Fault::BodyTimeout(self.header_timeout),
+            _ => self.upstream_failed(Cause::HeaderTimeout(self.header_timeout)),
+        }
+    }
+
+    fn upstream_failed(&self, cause: Cause) -> Fault {
+        Fault::Upstream(UpstreamFailure { hop: self.upstream.hop().to_owned(), cause })
+    }
+}
+
+/// The system's resolver, with an error of a type that can be told apart.
+#[derive(Debug)]
+struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(DnsError)?;
+            Ok(Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs)
+        })
+    }
+}

@@ -1,0 +1,29 @@
+//! `codex-responses-api-proxy`: the proxy as a program of its own.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use codex_responses_api_proxy::{ServeArgs, StartError, report, serve};
+
+/// Lets programs on this machine use an OpenAI API key that they can't read
+///
+/// Reads the key from standard input, accepts exactly POST /v1/responses on 127.0.0.1, and forwards it
+/// with the key to the upstream.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Example: printenv OPENAI_API_KEY | codex-responses-api-proxy --server-info /tmp/server-info.json"
+)]
+struct Args {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+fn main() -> ExitCode {
+    // First, while this is the only thread: no core dump, no ptrace, no LD_* variables.
+    let hardened = codex_process_hardening::harden().map_err(StartError::from);
+    match hardened.and_then(|hardened| serve(Args::parse().serve, &hardened)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report::fatal(&error.into()),
+    }
+}

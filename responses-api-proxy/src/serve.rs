@@ -1,0 +1,118 @@
+//! The life of the process: bind → read the key → write server-info → serve → drain.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use codex_key_custody::ApiKey;
+use codex_process_hardening::Hardened;
+use codex_proxy_client::ServerInfo;
+use codex_request_log::Writer;
+use nix::unistd::geteuid;
+use tokio::runtime;
+use tokio::sync::Semaphore;
+
+use crate::admission::Policy;
+use crate::exchange::Proxy;
+use crate::forwarder::Forwarder;
+use crate::server_info_file::ServerInfoFile;
+use crate::settings::Settings;
+use crate::stop::Stop;
+use crate::{ServeArgs, StartError, listener, report, server, tls};
+
+/// How long the log's last lines may take when nobody reads them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Runs the proxy until it is stopped by SIGTERM, SIGINT or `GET /shutdown`.
+///
+/// `hardened` is the evidence that this process may hold a key.
+///
+/// # Errors
+///
+/// The proxy starts whole or not at all: an error leaves no port, no file and no thread behind.
+pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
+    report::hardened(hardened);
+    let settings = Settings::resolve(args, |name| std::env::var_os(name))?;
+    let tls = tls::client_config(&settings.authorities, settings.upstream.is_https())?;
+    let listener = listener::listen(settings.port)?;
+    let key = ApiKey::read(std::io::stdin().as_fd(), "API key (it will not be shown): ")?;
+    let forwarder = Forwarder::new(&settings, key, tls)?;
+    listener::raise_open_files();
+
+    let (log, writer) =
+        Writer::start(std::io::stderr()).map_err(|error| lacking("the log", error))?;
+    let runtime = runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| lacking("the runtime", error))?;
+    let served = runtime.block_on(async {
+        let stop = Stop::default();
+        stop.obey_signals()?;
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|error| lacking("the listener", error))?;
+        let port = listener.local_addr().map_err(|error| lacking("the listener", error))?.port();
+        let server_info = match &settings.server_info {
+            None => None,
+            Some(path) => Some(
+                ServerInfoFile::publish(path.clone(), &server_info(port)?)
+                    .map_err(|source| StartError::ServerInfo { path: path.clone(), source })?,
+            ),
+        };
+        report::line(&forwarder.key().mask(&ready(port, &settings)));
+        let proxy = Proxy {
+            policy: Policy {
+                port,
+                http_shutdown: settings.http_shutdown,
+                max_body_bytes: settings.max_body_bytes,
+            },
+            forwarder,
+            slots: Arc::new(Semaphore::new(settings.max_concurrent)),
+            max_concurrent: settings.max_concurrent,
+            log,
+            stop,
+            exchanges: AtomicU64::new(0),
+        };
+        // Nobody is to find a proxy that takes no more requests.
+        let closed = move || drop(server_info);
+        server::run(listener, Arc::new(proxy), settings.drain_timeout, closed).await;
+        Ok(())
+    });
+    // A name that is still being resolved must not hold the end up.
+    runtime.shutdown_background();
+    writer.finish(LAST_WORDS);
+    served
+}
+
+fn lacking(what: &'static str, error: std::io::Error) -> StartError {
+    StartError::Resources { what, source: error.into() }
+}
+
+fn server_info(port: u16) -> Result<ServerInfo, StartError> {
+    let mut instance = [0; 16];
+    getrandom::fill(&mut instance)
+        .map_err(|error| StartError::Resources { what: "a random number", source: error.into() })?;
+    let uid = geteuid().as_raw();
+    Ok(ServerInfo {
+        port,
+        pid: std::process::id(),
+        base_url: format!("http://127.0.0.1:{port}/v1"),
+        uid,
+        listener_uid: uid,
+        instance: format!("{:032x}", u128::from_ne_bytes(instance)),
+        started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// One line: address, upstream, pid, who may use it, and whom we trust beyond the default.
+fn ready(port: u16, settings: &Settings) -> String {
+    let (upstream, pid) = (&settings.upstream, std::process::id());
+    let mut line = format!(
+        "ready: http://127.0.0.1:{port}/v1 forwards POST /v1/responses to {upstream}, pid {pid}, for any account on this machine"
+    );
+    for path in settings.authorities.not_default() {
+        line.push_str(&format!(", trusting {}", path.display()));
+    }
+    line
+}
