@@ -94,7 +94,7 @@ impl Forwarder {
                 self.upstream_failed(Cause::NotHttp(format!("a final {}", answer.status())))
             );
         }
-        headers::strip_hop_by_hop(answer.headers_mut());
+        *answer.headers_mut() = headers::for_client(answer.headers());
         *answer.version_mut() = Version::HTTP_11; // The client's own version is hyper's to settle.
         Ok(answer)
     }

@@ -31,23 +31,25 @@ const PROXY_PREFIX: &str = "proxy-";
 pub(crate) fn for_upstream(authorization: HeaderValue, client: &HeaderMap) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(client.len() + 1);
     fields.insert(AUTHORIZATION, authorization);
-    for (name, value) in client {
-        if !PROXY_DECIDES.contains(name)
-            && !name.as_str().starts_with(PROXY_DECIDES_PREFIX)
-            && !is_hop_by_hop(name, client)
-        {
-            fields.append(name, value.clone());
-        }
-    }
+    pass_on(client, &mut fields, |name| {
+        !PROXY_DECIDES.contains(name) && !name.as_str().starts_with(PROXY_DECIDES_PREFIX)
+    });
     fields
 }
 
-/// Takes out what concerns the upstream's connection alone.
-pub(crate) fn strip_hop_by_hop(fields: &mut HeaderMap) {
-    let names: Vec<HeaderName> =
-        fields.keys().filter(|name| is_hop_by_hop(name, fields)).cloned().collect();
-    for name in names {
-        fields.remove(name);
+/// The fields of the client's answer: the upstream's but those of its connection.
+pub(crate) fn for_client(upstream: &HeaderMap) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(upstream.len());
+    pass_on(upstream, &mut fields, |_| true);
+    fields
+}
+
+/// Copies, in order, what is not hop-by-hop and may pass. (Removing would disturb the order.)
+fn pass_on(from: &HeaderMap, to: &mut HeaderMap, may_pass: impl Fn(&HeaderName) -> bool) {
+    for (name, value) in from {
+        if may_pass(name) && !is_hop_by_hop(name, from) {
+            to.append(name, value.clone());
+        }
     }
 }
 
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_answer_loses_its_hop_by_hop_fields_only() {
-        let mut answer = fields(&[
+        let answer = fields(&[
             ("connection", "keep-alive"),
             ("connection", "x-gone"),
             ("x-gone", "x"),
@@ -147,8 +149,8 @@ mod tests {
             ("set-cookie", "a=b"),
             ("retry-after", "1"),
         ]);
-        strip_hop_by_hop(&mut answer);
-        let names: Vec<&str> = answer.keys().map(HeaderName::as_str).collect();
+        let passed = for_client(&answer);
+        let names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["content-length", "set-cookie", "retry-after"]);
     }
 }

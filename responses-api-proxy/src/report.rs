@@ -33,7 +33,7 @@ pub(crate) fn hardened(hardened: &Hardened) {
         .partition(|name| name.starts_with("SSL_"));
     if !code.is_empty() {
         line(&format!("warning: removed from the environment: {}", code.join(", ")));
-        line("  a library that they name is in this process already: start it without them");
+        line("  what they name has been loaded into this process: start it without them");
     }
     if !authorities.is_empty() {
         line(&format!("warning: root does not believe {}", authorities.join(", ")));

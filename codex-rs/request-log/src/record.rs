@@ -81,7 +81,8 @@ impl fmt::Display for Record {
         let more = if shown.len() < self.path.len() { "…" } else { "" };
         write!(formatter, " {}{more} {} ms", shown.escape_debug(), self.duration.as_millis())?;
         match &self.detail {
-            Some(detail) => write!(formatter, ": {}", detail.escape_debug()),
+            // Our own words, but a system's message may be in them.
+            Some(detail) => write!(formatter, ": {}", detail.replace(char::is_control, " ")),
             None => Ok(()),
         }
     }

@@ -1,0 +1,85 @@
+//! Clients that leave, and more of them than there is room for.
+
+use codex_mock_upstream::Scenario;
+
+use crate::support::*;
+
+/// Defect 7: a client that leaves a quiet stream does not cancel the upstream's request.
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_7_a_client_that_leaves_a_silent_stream_cancels_it() {
+    let upstream = tls_upstream(Scenario::Silent).await;
+    let mut proxy = Proxy::start(&upstream, &[]);
+    let mut client = proxy.connect();
+    client.post();
+    client.until("event: response.created");
+    drop(client);
+    let counts =
+        until(&upstream, |counts| counts.cancelled == 1 && counts.disconnections == 1).await;
+    assert_eq!(counts.answered, 0);
+    let line = proxy.line_with("client_left");
+    assert!(line.contains(" 200 POST /v1/responses "), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_before_the_answer_began_cancels_it() {
+    let upstream = upstream(Scenario::Hang).await;
+    let mut proxy = Proxy::start(&upstream, &[]);
+    let mut client = proxy.connect();
+    client.post();
+    until(&upstream, |counts| counts.requests == 1 && counts.body_bytes > 0).await;
+    drop(client);
+    until(&upstream, |counts| counts.cancelled == 1 && counts.disconnections == 1).await;
+    proxy.line_with("client_left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_in_the_middle_of_its_body_cancels_it() {
+    let upstream = upstream(Scenario::Echo).await;
+    let mut proxy = Proxy::start(&upstream, &[]);
+    let mut client = proxy.connect();
+    client.send_request("POST /v1/responses", &["Content-Length: 1000"], b"only this");
+    until(&upstream, |counts| counts.body_bytes == 9).await;
+    drop(client);
+    until(&upstream, |counts| counts.cancelled == 1).await;
+    proxy.line_with("client_left");
+    assert!(upstream.seen().is_empty(), "a part of a body was taken for the whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_requests_than_allowed_are_told_to_come_back_and_can() {
+    let upstream = upstream(Scenario::Silent).await;
+    let proxy = Proxy::start(&upstream, &["--max-concurrent", "2"]);
+    let mut running: Vec<Client> = (0..2).map(|_| proxy.connect()).collect();
+    for client in &mut running {
+        client.post();
+        client.until("event: response.created");
+    }
+    let answer = proxy.ask("POST /v1/responses", &[], b"{}");
+    assert_eq!(answer.status, 429);
+    assert!(answer.head.contains("retry-after: 1\r\n"), "{}", answer.head);
+    let (code, message) = answer.error();
+    assert_eq!(code, "too_many_requests");
+    assert!(message.contains("2 requests") && message.contains("--max-concurrent"), "{message}");
+    assert_eq!(upstream.counts().requests, 2);
+
+    // A refusal takes no place, and a place is free again once its client has gone.
+    assert_eq!(proxy.ask("GET /v1/models", &[], b"").status, 403);
+    drop(running.pop());
+    until(&upstream, |counts| counts.cancelled == 1).await;
+    upstream.script([Scenario::Turn]);
+    assert_eq!(proxy.ask("POST /v1/responses", &[], b"{}").status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_becomes_free_in_time_is_given_to_who_waits() {
+    let upstream = upstream(Scenario::Gated).await;
+    let proxy = Proxy::start(&upstream, &["--max-concurrent", "1"]);
+    let mut first = proxy.connect();
+    first.post();
+    until(&upstream, |counts| counts.requests == 1).await;
+    let mut second = proxy.connect();
+    second.post();
+    upstream.release(20);
+    first.until("\r\n0\r\n\r\n");
+    second.until("\r\n0\r\n\r\n");
+}

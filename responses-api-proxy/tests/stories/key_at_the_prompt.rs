@@ -1,0 +1,109 @@
+//! A person types the key at a terminal: it is not shown, and the terminal is as it was afterwards.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Stdio};
+
+use codex_mock_upstream::Scenario;
+use nix::pty::openpty;
+use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+
+use crate::support::*;
+
+/// A pseudo-terminal with a proxy at it.
+struct Terminal {
+    master: File,
+    slave: OwnedFd,
+    child: Child,
+    before: Termios,
+}
+
+impl Terminal {
+    fn with_proxy(flags: &[&str]) -> Self {
+        let pty = openpty(None, None).unwrap();
+        let before = tcgetattr(&pty.slave).unwrap();
+        let child = program()
+            .args(flags)
+            .stdin(Stdio::from(pty.slave.try_clone().unwrap()))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { master: File::from(pty.master), slave: pty.slave, child, before }
+    }
+
+    /// Reads what the terminal shows until this is there.
+    fn shows(&mut self, part: &str) -> String {
+        let mut shown = Vec::new();
+        let mut chunk = [0; 512];
+        while !contains(&shown, part.as_bytes()) {
+            let count = self.master.read(&mut chunk).unwrap();
+            shown.extend_from_slice(&chunk[..count]);
+        }
+        text(&shown)
+    }
+
+    fn types(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn is_as_before(&self) -> bool {
+        let now = tcgetattr(self.slave.as_fd()).unwrap();
+        now.local_flags == self.before.local_flags && now.control_chars == self.before.control_chars
+    }
+
+    fn echoes(&self) -> bool {
+        tcgetattr(self.slave.as_fd()).unwrap().local_flags.contains(LocalFlags::ECHO)
+    }
+
+    fn stderr_until(&mut self, part: &str) -> String {
+        let mut said = Vec::new();
+        let mut chunk = [0; 512];
+        let pipe = self.child.stderr.as_mut().unwrap();
+        while !contains(&said, part.as_bytes()) {
+            let count = pipe.read(&mut chunk).unwrap();
+            assert!(count > 0, "no {part:?} in {:?}", text(&said));
+            said.extend_from_slice(&chunk[..count]);
+        }
+        text(&said)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_is_not_echoed_and_the_terminal_is_given_back() {
+    let upstream = upstream(Scenario::Turn).await;
+    let url = upstream.responses_url();
+    let mut terminal = Terminal::with_proxy(&["--upstream-url", &url]);
+    assert!(terminal.shows("shown): ").contains("API key"));
+    assert!(!terminal.echoes());
+    terminal.types("a typing mistake\u{15}"); // ^U takes the line back: the kernel edits.
+    terminal.types(&format!("{KEY}\n"));
+    let ready = terminal.stderr_until("for any account");
+    let shown = terminal.shows("\n");
+    assert_eq!(shown.trim(), "", "the terminal showed something");
+    assert!(terminal.is_as_before());
+    let port =
+        ready.split("127.0.0.1:").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+    let mut client = Client::connect(port);
+    client.post();
+    client.until("response.completed"); // So the key is the one that was typed.
+    assert_eq!(upstream.counts().wrong_bearer, 0);
+}
+
+#[test]
+fn ctrl_c_at_the_prompt_ends_it_and_gives_the_terminal_back() {
+    let mut terminal = Terminal::with_proxy(&[]);
+    terminal.shows("shown): ");
+    terminal.types("sk-half\u{3}");
+    let said = terminal.stderr_until("hint: ");
+    assert!(said.contains("error: interrupted"), "{said}");
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(1));
+    assert!(terminal.is_as_before() && terminal.echoes());
+}

@@ -1,0 +1,133 @@
+//! The key goes to the upstream's Authorization field and nowhere else.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use codex_mock_upstream::Scenario;
+use nix::unistd::geteuid;
+
+use crate::support::*;
+
+/// An account that need not exist: a uid is enough to start a process.
+const ORDINARY_UID: u32 = 61_235;
+
+/// As root, proxy and attacker become one ordinary account: root may read anything.
+fn as_ordinary_account(command: &mut Command) -> &mut Command {
+    if geteuid().is_root() { command.uid(ORDINARY_UID).gid(ORDINARY_UID) } else { command }
+}
+
+/// The program where any account may run it: a build folder may be closed to others.
+fn copied_program(folder: &Path) -> Command {
+    let copy = folder.join("proxy");
+    fs::copy(env!("CARGO_BIN_EXE_codex-responses-api-proxy"), &copy).unwrap();
+    for path in [folder, &copy] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    clean(Command::new(copy))
+}
+
+fn reads(pid: u32, file: &str) -> bool {
+    let output =
+        as_ordinary_account(Command::new("head").args(["-c1", &format!("/proc/{pid}/{file}")]))
+            .output()
+            .unwrap();
+    output.status.success()
+}
+
+/// Defect 11, its first half: any process of the same account reads the key from memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_own_account_cannot_look_into_the_proxy() {
+    let upstream = upstream(Scenario::Turn).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = copied_program(folder.path());
+    command.args(["--upstream-url", &upstream.responses_url()]).env("LD_BIND_NOW", "1");
+    let proxy = Proxy::spawn(as_ordinary_account(&mut command));
+    assert_eq!(proxy.ask("POST /v1/responses", &[], b"{}").status, 200);
+
+    let mut control = as_ordinary_account(Command::new("sleep").arg("60")).spawn().unwrap();
+    let control_is_readable = reads(control.id(), "environ") && reads(control.id(), "maps");
+    control.kill().unwrap();
+    control.wait().unwrap();
+    assert!(control_is_readable, "this account can't even read its own processes");
+    for file in ["mem", "maps", "environ", "auxv"] {
+        assert!(!reads(proxy.pid(), file), "/proc/PID/{file} is open");
+    }
+
+    let limits = fs::read_to_string(format!("/proc/{}/limits", proxy.pid())).unwrap();
+    let limit = |name: &str| -> Vec<String> {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        line[name.len()..].split_whitespace().take(2).map(str::to_owned).collect()
+    };
+    assert_eq!(limit("Max core file size"), ["0", "0"]);
+    let files = limit("Max open files");
+    assert_eq!(files[0], files[1], "the soft limit of open files is below the hard one");
+    let warned =
+        proxy.said.iter().any(|line| line.contains("removed from the environment: LD_BIND_NOW"));
+    assert!(warned, "{:?}", proxy.said);
+}
+
+/// However an exchange ends, nothing that we write shows eight bytes of the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_line_or_file_shows_the_key() {
+    let upstream = upstream(Scenario::Turn).await;
+    let (_folder, path) = server_info();
+    let flags = ["--server-info", str(&path), "--max-body", "1KiB", "--header-timeout", "100ms"];
+    let proxy = Proxy::start(&upstream, &flags);
+    let mut written = Vec::new();
+    upstream.script([
+        Scenario::Turn,
+        Scenario::Hang,
+        Scenario::Close,
+        Scenario::Cut { events: 2 },
+        Scenario::Echo,
+    ]);
+    for _ in 0..5 {
+        let mut client = proxy.connect();
+        client.send_request("POST /v1/responses", &["Connection: close"], b"{}");
+        let _ = client.to_end();
+        written.append(&mut client.got);
+    }
+    // A client that knows the key can't make us write it down.
+    for line in
+        [format!("GET /{KEY}"), format!("GET /v1/x{}", &KEY[3..30]), format!("{} /", &KEY[..7])]
+    {
+        let answer = proxy.ask(&line, &[], b"");
+        written.extend(answer.head.into_bytes().into_iter().chain(answer.body));
+    }
+    written.extend(proxy.ask("POST /v1/responses", &["Origin: x"], b"{}").body);
+    written.extend(proxy.ask("POST /v1/responses", &[], &[b'x'; 2_048]).body);
+    written.extend(fs::read(&path).unwrap());
+    written.extend(fs::read(format!("/proc/{}/cmdline", proxy.pid())).unwrap());
+    let said = proxy.stop();
+    assert!(said.contains("[key]") && said.contains("upstream_timeout"), "{said}");
+    written.extend(said.into_bytes());
+    for part in KEY.as_bytes().windows(8) {
+        assert!(!contains(&written, part), "{} is in {}", text(part), text(&written));
+    }
+}
+
+/// A client can't have the key placed anywhere but in the upstream's Authorization field.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_stands_in_one_field_of_the_upstreams_request() {
+    let upstream = upstream(Scenario::Json).await;
+    let proxy = Proxy::start(&upstream, &[]);
+    let fields = [
+        "Authorization: Bearer mine",
+        "Authorization: Basic x",
+        "Proxy-Authorization: y",
+        "Connection: authorization",
+    ];
+    assert_eq!(proxy.ask("POST /v1/responses", &fields, b"Authorization: ").status, 200);
+    let seen = upstream.seen();
+    let [request] = seen.as_slice() else { panic!("{seen:?}") };
+    let bearers: Vec<_> = request.headers.get_all("authorization").iter().collect();
+    assert_eq!(bearers, [format!("Bearer {KEY}").as_str()]);
+    for (name, value) in &request.headers {
+        let holds_key = contains(value.as_bytes(), KEY.as_bytes());
+        assert_eq!(holds_key, name == "authorization", "{name}");
+    }
+    assert!(!contains(&request.body, KEY.as_bytes()));
+}

@@ -1,0 +1,14 @@
+//! What the proxy's users see, over real sockets: a story a file.
+//!
+//! Every test runs the real binary against the mock upstream. They wait for events; the time limits
+//! in `support` only turn a hang into a failure.
+
+mod client_gets_its_answer;
+mod clients_come_and_go;
+mod hostile_pages;
+mod key_at_the_prompt;
+mod key_stays_secret;
+mod operator_starts_and_stops;
+mod start_that_fails;
+mod support;
+mod upstream_fails;

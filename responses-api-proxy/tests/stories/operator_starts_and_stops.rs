@@ -1,0 +1,155 @@
+//! An operator starts the proxy, finds it, and stops it without losing anybody's answer.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use codex_mock_upstream::Scenario;
+use codex_proxy_client::ServerInfo;
+use nix::sys::signal::Signal;
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ready_line_and_server_info_say_where_it_is() {
+    let upstream = tls_upstream(Scenario::Json).await;
+    let (_folder, path) = server_info();
+    let proxy = Proxy::start(&upstream, &["--server-info", str(&path)]);
+    for part in [
+        format!("http://127.0.0.1:{}/v1", proxy.port),
+        upstream.responses_url(),
+        format!("pid {}", proxy.pid()),
+        "for any account on this machine".to_owned(),
+        "authority.pem".to_owned(), // An authority that is not the system's is named.
+    ] {
+        assert!(proxy.ready.contains(&part), "no {part:?} in {:?}", proxy.ready);
+    }
+    let line = fs::read_to_string(&path).unwrap();
+    let expected = format!(r#"{{"port":{},"pid":{},"#, proxy.port, proxy.pid());
+    assert!(line.starts_with(&expected) && line.ends_with("}\n"), "{line}");
+    let info = ServerInfo::read(&path).unwrap();
+    assert_eq!(info.base_url, format!("http://127.0.0.1:{}/v1", proxy.port));
+    assert_eq!((info.uid, info.listener_uid), (nix::unistd::geteuid().as_raw(), info.uid));
+    assert_eq!(info.instance.len(), 32);
+    let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode & 0o133, 0, "mode {mode:o}");
+    proxy.stop();
+    assert!(!path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_port_asked_for_is_the_port_taken() {
+    let upstream = upstream(Scenario::Json).await;
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let proxy = Proxy::start(&upstream, &["--port", &free.to_string()]);
+    assert_eq!(proxy.port, free);
+    assert_eq!(proxy.ask("POST /v1/responses", &[], b"{}").status, 200);
+    assert!(TcpStream::connect(("127.0.0.2", free)).is_err(), "it listens on more than 127.0.0.1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_shutdown_answers_200_ends_with_0_and_leaves_nothing() {
+    let upstream = upstream(Scenario::Json).await;
+    let (folder, path) = server_info();
+    let mut proxy = Proxy::start(&upstream, &["--http-shutdown", "--server-info", str(&path)]);
+    let answer = proxy.ask("GET /shutdown", &[], b"");
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b""[..]));
+    let (status, said) = proxy.ended();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Defect 10: a stop cuts streams, leaves server-info behind, follows links and writes in place.
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_10_a_stop_lets_streams_end_and_takes_server_info_away() {
+    for how in ["SIGTERM", "SIGINT", "/shutdown"] {
+        let upstream = upstream(Scenario::Gated).await;
+        let (folder, path) = server_info();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, &path).unwrap();
+        let mut proxy = Proxy::start(&upstream, &["--http-shutdown", "--server-info", str(&path)]);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "the link was followed");
+        assert!(ServerInfo::read(&path).is_ok());
+
+        let mut client = proxy.connect();
+        client.post();
+        upstream.release(1);
+        client.until("event: response.created");
+        let mut silent = proxy.connect(); // Never asks for anything, and holds nothing up.
+        match how {
+            "SIGTERM" => proxy.signal(Signal::SIGTERM),
+            "SIGINT" => proxy.signal(Signal::SIGINT),
+            _ => assert_eq!(proxy.ask("GET /shutdown", &[], b"").status, 200),
+        }
+        silent.to_end().unwrap();
+        assert!(silent.got.is_empty());
+        assert!(TcpStream::connect(("127.0.0.1", proxy.port)).is_err(), "{how}: it still accepts");
+        assert!(
+            !path.exists(),
+            "{how}: who reads server-info now would find a proxy that does not accept"
+        );
+
+        upstream.release(20);
+        client.until("event: response.completed");
+        client.until("\r\n0\r\n\r\n");
+        client.to_end().unwrap();
+        let (status, said) = proxy.ended();
+        assert_eq!(status.code(), Some(0), "{how}: {said}");
+        assert_eq!(said.lines().count(), 1, "{how}: nothing failed: {said}");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "{how}: more than the victim is left"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_outlasts_the_drain_timeout_is_cut_visibly() {
+    let upstream = upstream(Scenario::Silent).await;
+    let mut proxy = Proxy::start(&upstream, &["--drain-timeout", "100ms"]);
+    let mut client = proxy.connect();
+    client.post();
+    client.until("event: response.created");
+    let mut old = proxy.connect();
+    old.send(format!("POST /v1/responses HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n\r\n", proxy.port));
+    old.until("event: response.created");
+    proxy.signal(Signal::SIGTERM);
+    let _ = client.to_end();
+    assert!(!text(&client.got).ends_with("0\r\n\r\n"), "a cut stream ended cleanly");
+    assert_eq!(old.to_end().unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    let (status, said) = proxy.ended();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert_eq!(said.matches("cut 200 proxy_stopped").count(), 2, "{said}");
+    until(&upstream, |counts| counts.cancelled == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let upstream = upstream(Scenario::Silent).await;
+    let mut proxy = Proxy::start(&upstream, &["--drain-timeout", "1h"]);
+    let mut client = proxy.connect();
+    client.post();
+    client.until("event: response.created");
+    let mut idle = proxy.connect();
+    proxy.signal(Signal::SIGINT);
+    idle.to_end().unwrap(); // It drains.
+    proxy.signal(Signal::SIGINT);
+    let (status, said) = proxy.ended();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("proxy_stopped"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_who_stops_listening_does_not_stop_the_proxy() {
+    let upstream = upstream(Scenario::Json).await;
+    let mut proxy = Proxy::start(&upstream, &[]);
+    proxy.stop_listening();
+    for _ in 0..3 {
+        assert_eq!(proxy.ask("GET /v1/models", &[], b"").status, 403);
+        assert_eq!(proxy.ask("POST /v1/responses", &[], b"{}").status, 200);
+    }
+    proxy.signal(Signal::SIGTERM);
+    assert_eq!(proxy.wait().code(), Some(0));
+}

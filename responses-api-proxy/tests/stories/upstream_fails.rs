@@ -1,0 +1,232 @@
+//! The upstream misbehaves: the client reads which hop it was, what happened and what to do, or, once
+//! the answer has begun, sees a cut as a cut.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use codex_mock_upstream::{MockUpstream, Options, Scenario};
+
+use crate::support::*;
+
+/// An upstream that answers one request with these bytes and closes the connection.
+fn raw_upstream(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut got = Vec::new();
+        let mut chunk = [0; 1_024];
+        while !contains(&got, b"\r\n\r\n{}") {
+            let count = stream.read(&mut chunk).unwrap();
+            got.extend_from_slice(&chunk[..count]);
+        }
+        stream.write_all(answer).unwrap();
+    });
+    address
+}
+
+/// Asks a proxy for this upstream; checks status, code, the log's line, and that the message names
+/// the hop.
+fn fails(url: &str, flags: &[&str], status: u16, code: &str, words: &[&str]) {
+    let mut proxy = Proxy::start_for(url, flags);
+    let answer = proxy.ask("POST /v1/responses", &[], b"{}");
+    let (found, message) = answer.error();
+    assert_eq!((answer.status, found.as_str()), (status, code), "{message}");
+    let hop = reqwest::Url::parse(url).unwrap();
+    let hop = format!("{}:{}", hop.host_str().unwrap(), hop.port_or_known_default().unwrap());
+    for word in words.iter().chain(&[hop.as_str()]) {
+        assert!(message.contains(word), "no {word:?} in {message:?}");
+    }
+    let line = proxy.line_with(code);
+    assert!(
+        line.contains(&format!("upstream_failed {status} {code} POST")) && line.contains(&message),
+        "{line}"
+    );
+}
+
+/// Defect 6: an upstream that is down gives an empty 500, which Codex shows as "high demand".
+#[test]
+fn defect_6_an_upstream_that_is_down_is_named() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}/v1/responses");
+    fails(&url, &[], 502, "upstream_unreachable", &["refused the connection", "--upstream-url"]);
+}
+
+#[test]
+fn a_name_without_an_address_is_told() {
+    // RFC 6761 section 6.4: no such name exists, and resolvers may say so without asking anybody.
+    let url = "https://no-such-host.invalid/v1/responses";
+    fails(url, &[], 502, "upstream_dns", &["has no address", "--upstream-url"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_not_trusted_is_told() {
+    let upstream = tls_upstream(Scenario::Turn).await;
+    let url = upstream.responses_url();
+    fails(&url, &[], 502, "upstream_tls", &["authority that is not trusted", "--upstream-ca"]);
+    assert_eq!(upstream.counts().requests, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_does_not_speak_tls_is_told() {
+    let upstream = upstream(Scenario::Turn).await;
+    let url = upstream.responses_url().replace("http:", "https:");
+    fails(&url, &[], 502, "upstream_tls", &["does not speak TLS", "--upstream-url"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_closes_without_an_answer_is_told() {
+    for scenario in [Scenario::Close, Scenario::ResetAtOnce] {
+        let upstream = upstream(scenario).await;
+        fails(
+            &upstream.responses_url(),
+            &[],
+            502,
+            "upstream_closed",
+            &["closed the connection", "try again"],
+        );
+    }
+}
+
+#[test]
+fn an_upstream_that_does_not_speak_http_is_told() {
+    let url = format!("http://{}/v1/responses", raw_upstream(b"SSH-2.0-OpenSSH_9.2p1\r\n\r\n"));
+    fails(&url, &[], 502, "upstream_protocol", &["not HTTP/1.1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_never_answers_is_given_up() {
+    let upstream = upstream(Scenario::Hang).await;
+    let url = upstream.responses_url();
+    fails(
+        &url,
+        &["--header-timeout", "200ms"],
+        504,
+        "upstream_timeout",
+        &["200ms", "--header-timeout"],
+    );
+    until(&upstream, |counts| counts.cancelled == 1).await;
+}
+
+#[test]
+fn an_upstream_that_never_takes_the_connection_is_given_up() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    // Once the queue is full the kernel drops further attempts.
+    let mut queued = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        queued.push(stream);
+    }
+    let url = format!("http://{address}/v1/responses");
+    fails(
+        &url,
+        &["--connect-timeout", "200ms"],
+        504,
+        "upstream_timeout",
+        &["200ms", "--connect-timeout"],
+    );
+}
+
+/// The head timeout counts from the last movement: a slow upload is no slow upstream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_sending_is_told_so_and_one_that_is_slow_is_not() {
+    let upstream = upstream(Scenario::Echo).await;
+    let mut proxy = Proxy::start(&upstream, &["--header-timeout", "400ms"]);
+    let mut client = proxy.connect();
+    client.send_request("POST /v1/responses", &["Content-Length: 10"], b"");
+    for sent in 1..=10 {
+        client.send("x");
+        until(&upstream, |counts| counts.body_bytes == sent).await;
+        std::thread::sleep(Duration::from_millis(100)); // The slowness under test: 1 s in all.
+    }
+    assert_eq!(client.answer().status, 200);
+
+    let mut client = proxy.connect();
+    client.send_request("POST /v1/responses", &["Content-Length: 10"], b"xxx");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.error().0.as_str()), (408, "body_timeout"));
+    proxy.line_with("refused 408 body_timeout");
+}
+
+/// Defect 2: an upstream that dies in the middle of a stream hangs the client.
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_2_a_cut_stream_ends_the_clients_connection_without_an_end() {
+    for tls in [false, true] {
+        for scenario in [Scenario::Cut { events: 3 }, Scenario::Reset { events: 3 }] {
+            let expected_key = Some(KEY.to_owned());
+            let options = Options { port: 0, tls, expected_key, scenario: scenario.clone() };
+            let upstream = MockUpstream::start(options).await.unwrap();
+            let mut proxy = Proxy::start(&upstream, &[]);
+
+            let mut client = proxy.connect();
+            client.post();
+            let _ = client.to_end(); // Ends: that it does is the point.
+            let got = text(&client.got);
+            if matches!(scenario, Scenario::Cut { .. }) {
+                assert!(
+                    got.contains(r#""sequence_number":2"#),
+                    "what came before the cut is lost: {got}"
+                );
+            }
+            assert!(!got.contains("\r\n0\r\n"), "{scenario}: a cut stream ended cleanly: {got}");
+            proxy.line_with("cut 200 upstream_cut POST");
+
+            // HTTP/1.0 has no chunks: there only a reset tells a cut from the end.
+            let mut client = proxy.connect();
+            client.send(format!(
+                "POST /v1/responses HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n\r\n",
+                proxy.port
+            ));
+            let error = client.to_end().unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{scenario}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_shorter_than_its_length_is_a_cut() {
+    let url = format!(
+        "http://{}/v1/responses",
+        raw_upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
+    );
+    let mut proxy = Proxy::start_for(&url, &[]);
+    let mut client = proxy.connect();
+    client.send_request("POST /v1/responses", &[], b"{}");
+    let _ = client.to_end();
+    let got = text(&client.got);
+    assert!(got.contains("content-length: 100\r\n") && got.ends_with("only this"), "{got}");
+    proxy.line_with("cut 200 upstream_cut");
+}
+
+/// Defect 3: redirects are followed, and the new host receives the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_3_a_redirect_is_relayed_and_never_followed() {
+    let elsewhere = upstream(Scenario::Turn).await;
+    let location = elsewhere.responses_url();
+    let upstream = upstream(Scenario::Redirect { location: location.clone() }).await;
+    let proxy = Proxy::start(&upstream, &[]);
+    let answer = proxy.ask("POST /v1/responses", &[], b"{}");
+    assert_eq!(answer.status, 307);
+    assert!(answer.head.contains(&format!("location: {location}\r\n")), "{}", answer.head);
+    assert_eq!(elsewhere.counts().connections, 0);
+    assert_eq!(upstream.counts().requests, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_proxy_is_not_used_for_a_loopback_upstream() {
+    let elsewhere = upstream(Scenario::Turn).await;
+    let upstream = upstream(Scenario::Json).await;
+    let trap = format!("http://{}", elsewhere.address());
+    let mut command = program();
+    command.args(["--upstream-url", &upstream.responses_url()]);
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+    {
+        command.env(name, &trap);
+    }
+    let proxy = Proxy::spawn(&mut command);
+    assert_eq!(proxy.ask("POST /v1/responses", &[], b"{}").status, 200);
+    assert_eq!(elsewhere.counts().connections, 0);
+}
