@@ -81,7 +81,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, stream: TcpStream) {
         .serve_connection(TokioIo::new(stream), service);
 
     let ended_well = {
-        let mut draining = pin!(proxy.stop.draining());
+        let mut closed = pin!(proxy.stop.closed());
         let mut is_draining = false;
         loop {
             tokio::select! {
@@ -91,7 +91,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, stream: TcpStream) {
                     break false;
                 }
                 ended = &mut connection => break ended.is_ok(),
-                () = &mut draining, if !is_draining => {
+                () = &mut closed, if !is_draining => {
                     is_draining = true;
                     if !link.begun.load(Ordering::Relaxed) {
                         break false; // It never asked for anything, and hyper would wait for it.

@@ -69,6 +69,7 @@ pub(crate) async fn exchange(
         }
         Ok(Answer::ShuttingDown) => {
             proxy.stop.drain();
+            proxy.stop.closed().await; // Who reads the 200 can rely on it.
             ledger.answered(200);
             ledger.completed();
             Response::new(Either::Left(Full::default()))

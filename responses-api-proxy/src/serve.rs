@@ -74,8 +74,8 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
             exchanges: AtomicU64::new(0),
         };
         // Nobody is to find a proxy that takes no more requests.
-        let closed = move || drop(server_info);
-        server::run(listener, Arc::new(proxy), settings.drain_timeout, closed).await;
+        let close = move || drop(server_info);
+        server::run(listener, Arc::new(proxy), settings.drain_timeout, close).await;
         Ok(())
     });
     // A name that is still being resolved must not hold the end up.

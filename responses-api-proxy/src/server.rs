@@ -14,17 +14,18 @@ use crate::{connection, listener, report};
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until stopped: closes the listener first, then gives open exchanges `drain_timeout`, then
-/// ends them. `closed` is called between the two.
+/// ends them. `close` is called once the listener is closed.
 pub(crate) async fn run(
     listener: TcpListener,
     proxy: Arc<Proxy>,
     drain_timeout: Duration,
-    closed: impl FnOnce(),
+    close: impl FnOnce(),
 ) {
     let connections = TaskTracker::new();
     accept(&listener, &proxy, &connections).await;
     drop(listener);
-    closed();
+    close();
+    proxy.stop.now_closed();
 
     connections.close();
     tokio::select! {
@@ -39,7 +40,7 @@ async fn accept(listener: &TcpListener, proxy: &Arc<Proxy>, connections: &TaskTr
     loop {
         let accepted = tokio::select! {
             biased;
-            () = proxy.stop.draining() => return,
+            () = proxy.stop.told() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {

@@ -1,4 +1,5 @@
-//! Stopping, in two steps: drain (take no more), then abort (end what still runs).
+//! Stopping, in three steps: told to stop, closed (nobody new comes in), aborting (what still runs
+//! is ended).
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -8,28 +9,39 @@ use crate::StartError;
 /// Whether, and how far, the proxy is being stopped. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop {
-    draining: CancellationToken,
+    told: CancellationToken,
+    closed: CancellationToken,
     aborting: CancellationToken,
 }
 
 impl Stop {
     /// Accept nothing more; let what runs go on.
     pub(crate) fn drain(&self) {
-        self.draining.cancel();
+        self.told.cancel();
     }
 
     /// End what still runs.
     pub(crate) fn abort(&self) {
-        self.draining.cancel();
+        self.told.cancel();
         self.aborting.cancel();
     }
 
-    /// Ready once draining has begun. Cancel safe.
-    pub(crate) async fn draining(&self) {
-        self.draining.cancelled().await;
+    /// The listener is closed and server-info is gone.
+    pub(crate) fn now_closed(&self) {
+        self.closed.cancel();
     }
 
-    /// Ready once aborting has begun. Cancel safe.
+    /// Ready once the proxy has been told to stop. Cancel safe.
+    pub(crate) async fn told(&self) {
+        self.told.cancelled().await;
+    }
+
+    /// Ready once nobody new can come in or find the way. Cancel safe.
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
+    /// Ready once what still runs is to end. Cancel safe.
     pub(crate) async fn aborting(&self) {
         self.aborting.cancelled().await;
     }
