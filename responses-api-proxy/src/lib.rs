@@ -5,9 +5,10 @@
 //! It never follows a redirect, never buffers a body whole, never ends an answer cleanly that the
 //! upstream cut, and never lets a client choose where the key goes.
 //!
-//! The life of a process is [`serve`]; the life of a request is one function in `exchange`:
+//! The life of a process is [`serve()`]; the life of a request is one function in `exchange`:
 //! admit → forward → relay → record. `admission` decides, `forwarder` alone holds the key, `fault`
 //! says what a client reads when something goes wrong.
+#![forbid(unsafe_code)]
 
 mod admission;
 mod answer_body;

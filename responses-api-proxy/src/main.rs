@@ -1,4 +1,5 @@
 //! `codex-responses-api-proxy`: the proxy as a program of its own.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 //!
 //! It chooses what runs and nothing else: the proxy is `codex-responses-api-proxy`, here and in the
 //! binary of that name, and each verb beside it has a module of its own.
+#![forbid(unsafe_code)]
 
 mod args;
 #[cfg(feature = "demo")]
@@ -9,7 +10,7 @@ mod demo;
 
 use std::process::ExitCode;
 
-use args::{Args, Program, Verb};
+use args::{Args, Program};
 use clap::Parser;
 use codex_process_hardening::Hardened;
 use codex_responses_api_proxy::{StartError, report, serve};
@@ -29,6 +30,6 @@ fn run(args: Args, hardened: &Hardened) -> anyhow::Result<()> {
     match proxy.verb {
         None => Ok(serve(proxy.serve, hardened)?),
         #[cfg(feature = "demo")]
-        Some(Verb::Demo { json }) => demo::run(json),
+        Some(args::Verb::Demo { json }) => demo::run(json),
     }
 }

@@ -6,6 +6,7 @@
 //! what reached it. It listens on 127.0.0.1 only and knows nothing of the proxy.
 //!
 //! Start reading at [`MockUpstream::start`].
+#![forbid(unsafe_code)]
 
 mod answer;
 mod connection;

@@ -1,4 +1,5 @@
 //! `codex-mock-upstream`: the mock as a program, for benches and for trying things by hand.
+#![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 type Outcome = Result<(), Box<dyn Error>>;
+type Test = (&'static str, fn() -> Outcome);
 
 /// Set in the child, which hardens itself (or, as the control, does not) and waits.
 const ROLE: &str = "HARDENED_PROCESS_ROLE";
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         Ok("reader") => return read_memory(),
         _ => {}
     }
-    let tests: &[(&str, fn() -> Outcome)] = &[
+    let tests: &[Test] = &[
         ("a_same_uid_reader_is_refused", a_same_uid_reader_is_refused),
         ("core_files_are_forbidden", core_files_are_forbidden),
         ("linker_variables_are_gone_and_named", linker_variables_are_gone_and_named),

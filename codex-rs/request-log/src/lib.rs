@@ -8,6 +8,7 @@
 //! a slow reader of the log never slows an exchange.
 //!
 //! Start reading at [`Record`].
+#![forbid(unsafe_code)]
 
 mod open;
 mod reason;

@@ -165,7 +165,7 @@ async fn a_body_over_the_limit_is_refused_by_its_announcement_or_where_it_passes
     let mut client = proxy.connect();
     client.send_request("POST /v1/responses", &[], &vec![b'x'; 8 << 20]);
     assert_eq!(client.answer().status, 413);
-    client.to_end().unwrap();
+    client.read_to_end().unwrap();
 
     // Not announced.
     let mut client = proxy.connect();
@@ -177,7 +177,7 @@ async fn a_body_over_the_limit_is_refused_by_its_announcement_or_where_it_passes
     }
     assert_eq!(client.answer().error().0, "body_too_large");
     client.half_close();
-    client.to_end().unwrap();
+    client.read_to_end().unwrap();
     let counts = until(&upstream, |counts| counts.cancelled == 1).await;
     assert_eq!(counts.answered, 0);
 
@@ -208,7 +208,7 @@ async fn an_http_1_0_client_gets_a_plain_body_that_ends_with_the_connection() {
     let mut client = proxy.connect();
     let host = format!("Host: 127.0.0.1:{}", proxy.port);
     client.send(format!("POST /v1/responses HTTP/1.0\r\n{host}\r\nContent-Length: 2\r\n\r\n{{}}"));
-    client.to_end().unwrap();
+    client.read_to_end().unwrap();
     let (head, body) = text(&client.got)
         .split_once("\r\n\r\n")
         .map(|(a, b)| (a.to_owned(), b.to_owned()))

@@ -96,7 +96,7 @@ async fn what_is_not_http_gets_a_400_and_a_closed_connection() {
         let mut client = proxy.connect();
         client.send(bytes);
         client.half_close();
-        let _ = client.to_end();
+        let _ = client.read_to_end();
         let got = text(&client.got);
         assert!(got.is_empty() || got.starts_with("HTTP/1.1 400 "), "{bytes:?}: {got:?}");
     }

@@ -22,7 +22,7 @@ fn as_ordinary_account(command: &mut Command) -> &mut Command {
 /// The program where any account may run it: a build folder may be closed to others.
 fn copied_program(folder: &Path) -> Command {
     let copy = folder.join("proxy");
-    fs::copy(env!("CARGO_BIN_EXE_codex-responses-api-proxy"), &copy).unwrap();
+    fs::copy(crate::PROXY.0, &copy).unwrap();
     for path in [folder, &copy] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -87,7 +87,7 @@ async fn no_answer_line_or_file_shows_the_key() {
     for _ in 0..5 {
         let mut client = proxy.connect();
         client.send_request("POST /v1/responses", &["Connection: close"], b"{}");
-        let _ = client.to_end();
+        let _ = client.read_to_end();
         written.append(&mut client.got);
     }
     // A client that knows the key can't make us write it down.

@@ -2,6 +2,7 @@
 //!
 //! Every test runs the real binary against the mock upstream. They wait for events; the time limits
 //! in `support` only turn a hang into a failure.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client_gets_its_answer;
 mod clients_come_and_go;
@@ -12,3 +13,6 @@ mod operator_starts_and_stops;
 mod start_that_fails;
 mod support;
 mod upstream_fails;
+
+/// The stand-alone binary and the arguments before the flags.
+const PROXY: (&str, &[&str]) = (env!("CARGO_BIN_EXE_codex-responses-api-proxy"), &[]);

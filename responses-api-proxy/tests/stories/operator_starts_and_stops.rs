@@ -82,7 +82,7 @@ async fn defect_10_a_stop_lets_streams_end_and_takes_server_info_away() {
             "SIGINT" => proxy.signal(Signal::SIGINT),
             _ => assert_eq!(proxy.ask("GET /shutdown", &[], b"").status, 200),
         }
-        let _ = silent.to_end(); // Reset if it had not been accepted yet.
+        let _ = silent.read_to_end(); // Reset if it had not been accepted yet.
         assert!(silent.got.is_empty());
         assert!(TcpStream::connect(("127.0.0.1", proxy.port)).is_err(), "{how}: it still accepts");
         assert!(
@@ -93,7 +93,7 @@ async fn defect_10_a_stop_lets_streams_end_and_takes_server_info_away() {
         upstream.release(20);
         client.until("event: response.completed");
         client.until("\r\n0\r\n\r\n");
-        client.to_end().unwrap();
+        client.read_to_end().unwrap();
         let (status, said) = proxy.ended();
         assert_eq!(status.code(), Some(0), "{how}: {said}");
         assert_eq!(said.lines().count(), 1, "{how}: nothing failed: {said}");
@@ -116,9 +116,9 @@ async fn a_stream_that_outlasts_the_drain_timeout_is_cut_visibly() {
     old.send(format!("POST /v1/responses HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n\r\n", proxy.port));
     old.until("event: response.created");
     proxy.signal(Signal::SIGTERM);
-    let _ = client.to_end();
+    let _ = client.read_to_end();
     assert!(!text(&client.got).ends_with("0\r\n\r\n"), "a cut stream ended cleanly");
-    assert_eq!(old.to_end().unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(old.read_to_end().unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     let (status, said) = proxy.ended();
     assert_eq!(status.code(), Some(0), "{said}");
     assert_eq!(said.matches("cut 200 proxy_stopped").count(), 2, "{said}");
@@ -134,7 +134,7 @@ async fn a_second_signal_ends_it_at_once() {
     client.until("event: response.created");
     let mut idle = proxy.connect();
     proxy.signal(Signal::SIGINT);
-    let _ = idle.to_end(); // It drains.
+    let _ = idle.read_to_end(); // It drains.
     proxy.signal(Signal::SIGINT);
     let (status, said) = proxy.ended();
     assert_eq!(status.code(), Some(0), "{said}");

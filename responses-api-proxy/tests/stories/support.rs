@@ -18,9 +18,12 @@ pub(crate) const KEY: &str = "sk-proj-0aZ9_-K3yUnderTest.7f~2+b/Qx==";
 /// Longer than anything here takes: what is not there by then never comes.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// The stand-alone binary, without what cargo and this machine put into the environment.
+/// The proxy's program, without what cargo and this machine put into the environment.
 pub(crate) fn program() -> Command {
-    clean(Command::new(env!("CARGO_BIN_EXE_codex-responses-api-proxy")))
+    let (program, arguments) = crate::PROXY;
+    let mut command = clean(Command::new(program));
+    command.args(arguments);
+    command
 }
 
 /// Takes away the variables that the proxy would warn about or believe.
@@ -231,7 +234,7 @@ impl Client {
     }
 
     /// Reads to the end of the connection, which may be a reset.
-    pub(crate) fn to_end(&mut self) -> std::io::Result<()> {
+    pub(crate) fn read_to_end(&mut self) -> std::io::Result<()> {
         let ended = self.stream.read_to_end(&mut self.got).map(drop);
         if let Err(error) = &ended {
             assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "the connection did not end");

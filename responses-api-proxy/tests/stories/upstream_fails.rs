@@ -163,7 +163,7 @@ async fn defect_2_a_cut_stream_ends_the_clients_connection_without_an_end() {
 
             let mut client = proxy.connect();
             client.post();
-            let _ = client.to_end(); // Ends: that it does is the point.
+            let _ = client.read_to_end(); // Ends: that it does is the point.
             let got = text(&client.got);
             if matches!(scenario, Scenario::Cut { .. }) {
                 assert!(
@@ -180,7 +180,7 @@ async fn defect_2_a_cut_stream_ends_the_clients_connection_without_an_end() {
                 "POST /v1/responses HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n\r\n",
                 proxy.port
             ));
-            let error = client.to_end().unwrap_err();
+            let error = client.read_to_end().unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{scenario}");
         }
     }
@@ -195,7 +195,7 @@ fn an_answer_shorter_than_its_length_is_a_cut() {
     let mut proxy = Proxy::start_for(&url, &[]);
     let mut client = proxy.connect();
     client.send_request("POST /v1/responses", &[], b"{}");
-    let _ = client.to_end();
+    let _ = client.read_to_end();
     let got = text(&client.got);
     assert!(got.contains("content-length: 100\r\n") && got.ends_with("only this"), "{got}");
     proxy.line_with("cut 200 upstream_cut");

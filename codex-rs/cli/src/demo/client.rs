@@ -3,38 +3,53 @@
 use std::time::Instant;
 
 use anyhow::Context;
-use reqwest::Client;
+use reqwest::{Client, Response};
 
-/// What the client got.
+/// A streamed answer whose head has arrived.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) status: u16,
-    /// When each event had arrived.
-    pub(crate) arrivals: Vec<Instant>,
-    /// Whether `response.completed` was among them.
-    pub(crate) completed: bool,
+    response: Response,
+    text: Vec<u8>,
+    /// Where in `text` the events begin that were not handed out yet.
+    next: usize,
 }
 
-/// Sends one streamed request.
+impl Answer {
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// Waits for the next event; returns when it had arrived, or `None` at the end of the stream.
+    pub(crate) async fn next_event(&mut self) -> anyhow::Result<Option<Instant>> {
+        loop {
+            // An event ends with an empty line.
+            if let Some(end) = self.text[self.next..].windows(2).position(|pair| pair == b"\n\n") {
+                self.next += end + 2;
+                return Ok(Some(Instant::now()));
+            }
+            match self.response.chunk().await.context("while reading the stream")? {
+                Some(chunk) => self.text.extend_from_slice(&chunk),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Whether the turn is complete, as Codex understands it.
+    pub(crate) fn is_complete(&self) -> bool {
+        String::from_utf8_lossy(&self.text).contains("event: response.completed")
+    }
+}
+
+/// Sends one streamed request and waits for the head of its answer.
 pub(crate) async fn ask(base_url: &str) -> anyhow::Result<Answer> {
-    let mut response = client()?
+    let response = client()?
         .post(format!("{base_url}/responses"))
         .header("content-type", "application/json")
         .body(r#"{"model":"demo","input":"say hi","stream":true}"#)
         .send()
         .await
         .context("while asking the proxy")?;
-    let status = response.status().as_u16();
-    let mut text = Vec::new();
-    let mut arrivals = Vec::new();
-    while let Some(chunk) = response.chunk().await.context("while reading the stream")? {
-        text.extend_from_slice(&chunk);
-        // An event ends with an empty line.
-        let events = text.windows(2).filter(|pair| pair == b"\n\n").count();
-        arrivals.resize(events, Instant::now());
-    }
-    let completed = String::from_utf8_lossy(&text).contains("event: response.completed");
-    Ok(Answer { status, arrivals, completed })
+    Ok(Answer { response, text: Vec::new(), next: 0 })
 }
 
 /// Asks for what the proxy does not forward; returns the status.

@@ -1,6 +1,6 @@
 //! What the demo prints: each step as it happens, as text or as JSON lines.
-#![expect(clippy::print_stdout, reason = "this is where the demo prints")]
 
+use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ impl Steps {
 
     pub(crate) fn title(&self, text: &str) {
         if !self.json {
-            println!("{text}\n");
+            line(&format!("{text}\n"));
         }
     }
 
@@ -27,22 +27,32 @@ impl Steps {
     pub(crate) fn done(&mut self, name: &str, facts: Value, text: &str) {
         self.done += 1;
         if self.json {
-            println!("{}", json!({ "step": name, "ok": true, "facts": facts }));
+            line(&json!({ "step": name, "ok": true, "facts": facts }).to_string());
         } else {
-            println!("{:>2}  {name:<13} {text}", self.done);
+            line(&format!("{:>2}  {name:<13} {text}", self.done));
+        }
+    }
+
+    /// The demo ends early. People read why on standard error.
+    pub(crate) fn failed(&self, error: &anyhow::Error) {
+        if self.json {
+            line(&json!({ "step": "end", "ok": false, "error": format!("{error:#}") }).to_string());
         }
     }
 
     pub(crate) fn end(&self, took: Duration) {
-        let took_ms = took.as_millis();
+        let (steps, took_ms) = (self.done, took.as_millis());
         if self.json {
-            println!(
-                "{}",
-                json!({ "step": "end", "ok": true, "facts": { "steps": self.done, "took_ms": took_ms } })
-            );
+            let facts = json!({ "steps": steps, "took_ms": took_ms });
+            line(&json!({ "step": "end", "ok": true, "facts": facts }).to_string());
         } else {
-            println!("\nAll {} steps showed what they should, in {took_ms} ms.", self.done);
-            println!("For real: printenv OPENAI_API_KEY | codex proxy");
+            line(&format!("\nAll {steps} steps showed what they should, in {took_ms} ms."));
+            line("For real: printenv OPENAI_API_KEY | codex proxy");
         }
     }
+}
+
+/// A reader that leaves early (`| head`) has what it wanted; the demo goes on to its exit code.
+fn line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }

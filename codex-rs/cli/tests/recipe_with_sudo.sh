@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# The README's recipe for one account with sudo, run by such an account. Called by a test, as root, in
+# a private mount namespace of its own; see stories/recipe_with_sudo.rs.
+#
+# WORK: a folder for this run; authority.pem lies in it. BUILT: where the binary is.
+# NODE_MODULES: where the Codex CLI is. UPSTREAM_URL, KEY: what the mock upstream has and expects.
+set -euo pipefail
+
+# Copies of what is about to be changed. An overlay's upper layer can't lie on an overlay itself.
+scratch=$WORK/scratch
+mkdir "$scratch"
+mount -t tmpfs -o mode=755 tmpfs "$scratch"
+mkdir "$scratch"/{etc,work,home,built}
+cp "$BUILT/codex" "$WORK/authority.pem" "$scratch/built/"
+mkdir "$scratch/node_modules"
+mount --bind "$NODE_MODULES" "$scratch/node_modules"
+mount -t overlay -o "lowerdir=/etc,upperdir=$scratch/etc,workdir=$scratch/work" overlay /etc
+mount -t tmpfs -o mode=755 tmpfs /usr/local/bin
+ln -s "$(readlink -f /usr/bin/node)" /usr/local/bin/node
+# Last, and with the run's own files moved to where every account may reach them.
+mount --move "$scratch" /mnt
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+
+useradd --home-dir /mnt/home/tst_recipe --create-home --shell /bin/bash tst_recipe
+echo 'tst_recipe ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/tst_recipe
+chmod 0440 /etc/sudoers.d/tst_recipe
+
+exec setpriv --reuid tst_recipe --regid tst_recipe --init-groups --reset-env \
+  env "OPENAI_API_KEY=$KEY" "UPSTREAM_URL=$UPSTREAM_URL" bash -euo pipefail <<'AS_THE_USER'
+cd
+# 1. Root-owned binaries, never over somebody else's.
+[ ! -e /usr/local/bin/codex ]
+sudo install -o root -m 755 /mnt/built/codex /usr/local/bin/codex
+
+# 2. The proxy as root.
+printenv OPENAI_API_KEY | sudo codex responses-api-proxy --http-shutdown \
+  --server-info /tmp/server-info.json \
+  --upstream-url "$UPSTREAM_URL" --upstream-ca /mnt/built/authority.pem &
+started=$!
+unset OPENAI_API_KEY
+for _ in $(seq 200); do [ -s /tmp/server-info.json ] && break; sleep 0.05; done
+
+# 3. Its port, read from the file.
+PORT=$(sed -n 's/.*"port":\([0-9]*\).*/\1/p' /tmp/server-info.json)
+PID=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' /tmp/server-info.json)
+echo "proxy uid $(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$PID/status")"
+if cat "/proc/$PID/environ" >/dev/null 2>&1; then echo "memory open"; else echo "memory closed"; fi
+
+# 4. Codex pointed at it for one run.
+said=$(/mnt/node_modules/.bin/codex exec --skip-git-repo-check \
+  -c 'model_provider="openai-proxy"' \
+  -c "model_providers.openai-proxy={name=\"Key guard\",base_url=\"http://127.0.0.1:$PORT/v1\",wire_api=\"responses\"}" \
+  'say hi' </dev/null)
+echo "codex said $said"
+
+# 5. The end.
+curl --fail --silent --show-error "http://127.0.0.1:$PORT/shutdown"
+code=0
+wait "$started" || code=$?
+echo "exit $code"
+if [ -e /tmp/server-info.json ]; then echo "file left"; else echo "file gone"; fi
+AS_THE_USER

@@ -1,0 +1,15 @@
+//! What the users of `codex` see: a story a file, with the real programs wherever there are any.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod architecture;
+mod demo_shows_the_whole_path;
+mod multitool;
+mod need;
+mod real_codex;
+mod recipe_with_sudo;
+#[path = "../../../../responses-api-proxy/tests/stories/support.rs"]
+#[allow(dead_code, reason = "shared with the proxy's own stories, which use all of it")]
+mod support;
+
+/// The proxy inside the multitool, and the arguments before its flags.
+const PROXY: (&str, &[&str]) = (env!("CARGO_BIN_EXE_codex"), &["responses-api-proxy"]);

@@ -1,0 +1,69 @@
+//! The recipe that people know, word for word, with real users, real sudo and root-owned binaries.
+//!
+//! It runs in a private mount namespace, in which /etc, /usr/local/bin and /tmp are copies: the host's
+//! files stay as they are.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use codex_mock_upstream::Scenario;
+use nix::unistd::geteuid;
+
+use crate::support::*;
+use crate::{need, real_codex};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recipe_with_sudo.sh");
+
+fn missing() -> Option<&'static str> {
+    let has = |program: &str| {
+        std::env::var_os("PATH").is_some_and(|path| {
+            std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+        })
+    };
+    if !geteuid().is_root() {
+        Some("it makes users in a private mount namespace: run the tests as root")
+    } else if !["sudo", "unshare", "useradd", "setpriv", "curl"].iter().all(|program| has(program))
+    {
+        Some(
+            "it needs sudo, util-linux, passwd and curl: `apt-get install sudo util-linux passwd curl`",
+        )
+    } else {
+        real_codex::missing()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_sudo_runs_the_proxy_as_root_and_uses_it() {
+    if !need::met(missing()) {
+        return;
+    }
+    let upstream = tls_upstream(Scenario::Turn).await;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fs::write(folder.path().join("authority.pem"), upstream.authority_pem().unwrap()).unwrap();
+    let built = Path::new(crate::PROXY.0).parent().unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "bash", SCRIPT])
+        .env("WORK", folder.path())
+        .env("BUILT", built)
+        .env("NODE_MODULES", real_codex::installed().parent().unwrap().parent().unwrap())
+        .env("UPSTREAM_URL", upstream.responses_url())
+        .env("KEY", KEY)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let (shown, said) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{shown}\n{said}");
+    for fact in [
+        "proxy uid 0",
+        "memory closed",
+        "codex said The key stayed with the proxy.",
+        "exit 0",
+        "file gone",
+    ] {
+        assert!(shown.lines().any(|line| line == fact), "no {fact:?} in {shown}\n{said}");
+    }
+    let counts = upstream.counts();
+    assert_eq!((counts.requests, counts.wrong_bearer), (1, 0));
+    assert!(!Path::new("/home/tst_recipe").exists());
+}
