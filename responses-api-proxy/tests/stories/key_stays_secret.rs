@@ -1,12 +1,13 @@
 //! The key goes to the upstream's Authorization field and nowhere else.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 use codex_mock_upstream::Scenario;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::geteuid;
 
 use crate::support::*;
@@ -44,6 +45,8 @@ async fn its_own_account_cannot_look_into_the_proxy() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = copied_program(folder.path());
     command.args(["--upstream-url", &upstream.responses_url()]).env("LD_BIND_NOW", "1");
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard / 2, hard).unwrap(); // Inherited by the proxy.
     let proxy = Proxy::spawn(as_ordinary_account(&mut command));
     assert_eq!(proxy.ask("POST /v1/responses", &[], b"{}").status, 200);
 
@@ -67,6 +70,47 @@ async fn its_own_account_cannot_look_into_the_proxy() {
     let warned =
         proxy.said.iter().any(|line| line.contains("removed from the environment: LD_BIND_NOW"));
     assert!(warned, "{:?}", proxy.said);
+}
+
+/// All that can be read of a process's memory, by root.
+fn memory(pid: u32) -> Vec<Vec<u8>> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    maps.lines()
+        .filter_map(|line| {
+            let (range, rest) = line.split_once(' ')?;
+            let (begin, end) = range.split_once('-')?;
+            let begin = u64::from_str_radix(begin, 16).ok()?;
+            let end = u64::from_str_radix(end, 16).ok()?;
+            let mut bytes = vec![0; usize::try_from(end - begin).ok()?];
+            let readable = rest.starts_with('r') && memory.read_exact_at(&mut bytes, begin).is_ok();
+            readable.then_some(bytes)
+        })
+        .collect()
+}
+
+/// The recipe: the buffer that the key was read into is wiped, and the one copy is locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_first_request_the_key_stands_once_in_memory_and_is_locked() {
+    let missing = "it reads another process's memory: run the tests as root";
+    if !can_run((!geteuid().is_root()).then_some(missing)) {
+        return;
+    }
+    let upstream = upstream(Scenario::Turn).await;
+    let proxy = Proxy::start(&upstream, &[]);
+    let memory = memory(proxy.pid());
+    let copies = |part: &[u8]| -> usize {
+        memory
+            .iter()
+            .map(|region| region.windows(part.len()).filter(|found| *found == part).count())
+            .sum()
+    };
+    assert_eq!(copies(KEY.as_bytes()), 1);
+    // Neither is a part of it left anywhere else.
+    assert_eq!((copies(&KEY.as_bytes()[..16]), copies(&KEY.as_bytes()[KEY.len() - 16..])), (1, 1));
+    let status = fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
+    let locked = status.lines().find(|line| line.starts_with("VmLck:")).unwrap();
+    assert!(!locked.ends_with(" 0 kB"), "{locked}");
 }
 
 /// However an exchange ends, nothing that we write shows eight bytes of the key.

@@ -345,3 +345,13 @@ pub(crate) fn server_info() -> (tempfile::TempDir, PathBuf) {
 pub(crate) fn str(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+/// Whether a test can run. `missing` says what is not there and how to get it; in CI that is a failure.
+#[expect(clippy::print_stderr, reason = "a test that did not run must say so")]
+pub(crate) fn can_run(missing: Option<&str>) -> bool {
+    let Some(missing) = missing else { return true };
+    let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+    assert!(!in_ci, "CI must run this test: {missing}");
+    eprintln!("not run: {missing}");
+    false
+}

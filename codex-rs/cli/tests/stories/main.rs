@@ -4,7 +4,6 @@
 mod architecture;
 mod demo_shows_the_whole_path;
 mod multitool;
-mod need;
 mod real_codex;
 mod recipe_with_sudo;
 #[path = "../../../../responses-api-proxy/tests/stories/support.rs"]

@@ -6,7 +6,6 @@ use std::process::{Command, Output, Stdio};
 
 use codex_mock_upstream::Scenario;
 
-use crate::need;
 use crate::support::*;
 
 /// What the mock's turn says.
@@ -63,7 +62,7 @@ fn all_bytes(folder: &Path) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_completes_and_only_the_upstream_saw_the_key() {
-    if !need::met(missing()) {
+    if !can_run(missing()) {
         return;
     }
     let upstream = tls_upstream(Scenario::Turn).await;
@@ -93,7 +92,7 @@ async fn a_turn_completes_and_only_the_upstream_saw_the_key() {
 /// A Codex that tries a WebSocket first falls back at once, after one refusal.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_codex_that_prefers_websockets_falls_back_at_once() {
-    if !need::met(missing()) {
+    if !can_run(missing()) {
         return;
     }
     let upstream = tls_upstream(Scenario::Turn).await;
@@ -109,7 +108,7 @@ async fn a_codex_that_prefers_websockets_falls_back_at_once() {
 /// A cut stream is seen as one: Codex tries again and completes the turn.
 #[tokio::test(flavor = "multi_thread")]
 async fn codex_recovers_from_a_cut_stream() {
-    if !need::met(missing()) {
+    if !can_run(missing()) {
         return;
     }
     let upstream = tls_upstream(Scenario::Turn).await;
@@ -125,7 +124,7 @@ async fn codex_recovers_from_a_cut_stream() {
 /// An upstream that is down is told to Codex's user in our words.
 #[test]
 fn codex_shows_which_hop_is_down() {
-    if !need::met(missing()) {
+    if !can_run(missing()) {
         return;
     }
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use codex_mock_upstream::Scenario;
 use nix::unistd::geteuid;
 
+use crate::real_codex;
 use crate::support::*;
-use crate::{need, real_codex};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recipe_with_sudo.sh");
 
@@ -35,7 +35,7 @@ fn missing() -> Option<&'static str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_with_sudo_runs_the_proxy_as_root_and_uses_it() {
-    if !need::met(missing()) {
+    if !can_run(missing()) {
         return;
     }
     let upstream = tls_upstream(Scenario::Turn).await;
