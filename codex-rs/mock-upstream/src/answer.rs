@@ -145,9 +145,10 @@ pub(crate) async fn answer(
             progress.ended();
             return Ok(error(StatusCode::TOO_MANY_REQUESTS, "insufficient_quota"));
         }
-        Scenario::Redirect { location } => {
+        Scenario::Redirect { status, location } => {
             progress.ended();
-            let mut response = document(StatusCode::TEMPORARY_REDIRECT, Bytes::new());
+            let status = StatusCode::from_u16(status).map_err(|_| Break)?;
+            let mut response = document(status, Bytes::new());
             let location = HeaderValue::try_from(location).map_err(|_| Break)?;
             response.headers_mut().insert(LOCATION, location);
             return Ok(response);

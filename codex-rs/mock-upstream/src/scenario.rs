@@ -35,8 +35,10 @@ pub enum Scenario {
     },
     /// 429 with the code `insufficient_quota`.
     Quota,
-    /// 307 to this location.
+    /// A redirect to this location.
     Redirect {
+        /// The status code.
+        status: u16,
         /// The `Location` field.
         location: String,
     },
@@ -70,7 +72,7 @@ pub struct UnknownScenario(String);
 impl Scenario {
     /// The words that [`FromStr`] takes.
     pub const WORDS: &str = "turn, slow:EVENTS:MILLISECONDS, json, gzip, echo, status:CODE[:RETRY_AFTER_SECONDS], \
-        quota, redirect:LOCATION, close, reset-at-once, hang, silent, cut:EVENTS, reset:EVENTS, unfinished";
+        quota, redirect:CODE:LOCATION, close, reset-at-once, hang, silent, cut:EVENTS, reset:EVENTS, unfinished";
 }
 
 impl FromStr for Scenario {
@@ -95,7 +97,10 @@ impl FromStr for Scenario {
                 retry_after: if second.is_empty() { None } else { Some(number(second)?) },
             },
             "quota" => Self::Quota,
-            "redirect" => Self::Redirect { location: rest.to_owned() },
+            "redirect" => Self::Redirect {
+                status: first.parse().map_err(|_| unknown())?,
+                location: second.to_owned(),
+            },
             "close" => Self::Close,
             "reset-at-once" => Self::ResetAtOnce,
             "hang" => Self::Hang,
@@ -122,7 +127,9 @@ impl fmt::Display for Scenario {
                 write!(formatter, "status:{status}:{seconds}")
             }
             Self::Quota => formatter.write_str("quota"),
-            Self::Redirect { location } => write!(formatter, "redirect:{location}"),
+            Self::Redirect { status, location } => {
+                write!(formatter, "redirect:{status}:{location}")
+            }
             Self::Close => formatter.write_str("close"),
             Self::ResetAtOnce => formatter.write_str("reset-at-once"),
             Self::Hang => formatter.write_str("hang"),
@@ -149,7 +156,7 @@ mod tests {
             "status:500",
             "status:429:1",
             "quota",
-            "redirect:http://127.0.0.1:9/x",
+            "redirect:307:http://127.0.0.1:9/x",
             "close",
             "reset-at-once",
             "hang",

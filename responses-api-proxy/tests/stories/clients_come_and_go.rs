@@ -1,5 +1,7 @@
 //! Clients that leave, and more of them than there is room for.
 
+use std::time::Duration;
+
 use codex_mock_upstream::Scenario;
 
 use crate::support::*;
@@ -79,6 +81,7 @@ async fn a_place_that_becomes_free_in_time_is_given_to_who_waits() {
     until(&upstream, |counts| counts.requests == 1).await;
     let mut second = proxy.connect();
     second.post();
+    std::thread::sleep(Duration::from_millis(100)); // The waiting under test; 500 ms are allowed.
     upstream.release(20);
     first.until("\r\n0\r\n\r\n");
     second.until("\r\n0\r\n\r\n");
