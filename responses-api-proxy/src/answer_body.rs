@@ -19,8 +19,6 @@ pub(crate) struct AnswerBody {
     upstream: reqwest::Body,
     ledger: Ledger,
     link: Arc<Link>,
-    /// The upstream has cut the answer, and what came before it is being flushed.
-    cut: bool,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -39,7 +37,7 @@ impl AnswerBody {
         if upstream.is_end_stream() {
             ledger.completed(); // hyper won't ask for a body that is empty.
         }
-        Self { upstream, ledger, link, cut: false, _slot: slot }
+        Self { upstream, ledger, link, _slot: slot }
     }
 }
 
@@ -51,9 +49,6 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamCut>>> {
-        if self.cut {
-            return Poll::Ready(Some(Err(UpstreamCut)));
-        }
         match ready!(Pin::new(&mut self.upstream).poll_frame(context)) {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -67,10 +62,7 @@ impl Body for AnswerBody {
             Some(Err(_)) => {
                 self.ledger.failed(Outcome::Cut, Reason::UpstreamCut, None);
                 self.link.cut();
-                // An error makes hyper drop what it has buffered. Pending, it first flushes that.
-                self.cut = true;
-                context.waker().wake_by_ref();
-                Poll::Pending
+                Poll::Ready(Some(Err(UpstreamCut)))
             }
             None => {
                 self.ledger.completed();
@@ -80,7 +72,7 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        !self.cut && self.upstream.is_end_stream()
+        self.upstream.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -32,7 +32,6 @@ const LINGER: Duration = Duration::from_secs(5);
 /// What the exchanges of one connection tell it about its end.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
-    begun: AtomicBool,
     http_1_0: AtomicBool,
     cut: AtomicBool,
     body: Mutex<Option<Progress>>,
@@ -41,7 +40,6 @@ pub(crate) struct Link {
 impl Link {
     /// A request's head has been read.
     pub(crate) fn began(&self, version: Version, body: &Progress) {
-        self.begun.store(true, Ordering::Relaxed);
         self.http_1_0.store(version == Version::HTTP_10, Ordering::Relaxed);
         *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body.clone());
     }
@@ -93,9 +91,6 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, stream: TcpStream) {
                 ended = &mut connection => break ended.is_ok(),
                 () = &mut closed, if !is_draining => {
                     is_draining = true;
-                    if !link.begun.load(Ordering::Relaxed) {
-                        break false; // It never asked for anything, and hyper would wait for it.
-                    }
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }

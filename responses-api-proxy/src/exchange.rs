@@ -21,6 +21,7 @@ use crate::forwarder::Forwarder;
 use crate::ledger::Ledger;
 use crate::request_body::Progress;
 use crate::stop::Stop;
+use crate::visible_cut::VisibleCut;
 
 /// How long a request waits for a place before it is told to come back.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -38,7 +39,7 @@ pub(crate) struct Proxy {
 }
 
 /// An answer of our own, or the upstream's.
-pub(crate) type ResponseBody = Either<Full<Bytes>, AnswerBody>;
+pub(crate) type ResponseBody = Either<Full<Bytes>, VisibleCut<AnswerBody>>;
 
 /// Answers one request. What it returns may still be streaming; its record closes with its body.
 pub(crate) async fn exchange(
@@ -65,7 +66,8 @@ pub(crate) async fn exchange(
     Ok(match answer {
         Ok(Answer::Upstream(answer, slot)) => {
             ledger.answered(answer.status().as_u16());
-            answer.map(|body| Either::Right(AnswerBody::new(body, ledger, link, slot)))
+            let relayed = |body| VisibleCut::of(AnswerBody::new(body, ledger, link, slot));
+            answer.map(|body| Either::Right(relayed(body)))
         }
         Ok(Answer::ShuttingDown) => {
             proxy.stop.drain();

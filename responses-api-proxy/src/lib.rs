@@ -31,6 +31,7 @@ mod stop;
 mod tls;
 mod upstream_failure;
 mod upstream_url;
+mod visible_cut;
 
 pub use args::ServeArgs;
 pub use serve::serve;
