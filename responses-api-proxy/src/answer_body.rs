@@ -35,7 +35,7 @@ impl AnswerBody {
         slot: OwnedSemaphorePermit,
     ) -> Self {
         if upstream.is_end_stream() {
-            ledger.completed(); // hyper won't ask for a body that is empty.
+            ledger.record.completed(); // hyper won't ask for a body that is empty.
         }
         Self { upstream, ledger, link, _slot: slot }
     }
@@ -52,20 +52,20 @@ impl Body for AnswerBody {
         match ready!(Pin::new(&mut self.upstream).poll_frame(context)) {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    self.ledger.relayed(data.len() as u64);
+                    self.ledger.record.relayed(data.len() as u64);
                 }
                 if self.upstream.is_end_stream() {
-                    self.ledger.completed(); // hyper does not ask again.
+                    self.ledger.record.completed(); // hyper does not ask again.
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(_)) => {
-                self.ledger.failed(Outcome::Cut, Reason::UpstreamCut, None);
+                self.ledger.record.failed(Outcome::Cut, Reason::UpstreamCut, None);
                 self.link.cut();
                 Poll::Ready(Some(Err(UpstreamCut)))
             }
             None => {
-                self.ledger.completed();
+                self.ledger.record.completed();
                 Poll::Ready(None)
             }
         }

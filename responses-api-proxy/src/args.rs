@@ -29,11 +29,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub upstream_ca: Vec<PathBuf>,
 
-    /// How long TCP and TLS may take to connect
+    /// How long name, TCP and TLS may take together to connect
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time_above_zero)]
     pub connect_timeout: Duration,
 
-    /// How long the upstream may take to begin its answer
+    /// How long nothing may move before the upstream begins its answer
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time_above_zero)]
     pub header_timeout: Duration,
 
@@ -42,7 +42,7 @@ pub struct ServeArgs {
     pub drain_timeout: Duration,
 
     /// The largest request body
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub max_body: ByteSize,
 
     /// How many requests may be under way at once
@@ -83,13 +83,22 @@ impl WorkloadIdentity {
     }
 }
 
+/// No time is longer: it could not be added to the clock.
+const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// A time like `10s`, `1m 30s` or `500ms`; a bare number counts seconds.
 fn time(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse() {
-        return Ok(Duration::from_secs(seconds));
-    }
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write it like 10s, 500ms or 2m"))
+    let time = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|error| format!("{error}; write it like 10s, 500ms or 2m"))?,
+    };
+    if time > MAX_TIME { Err("must not be more than 365 days".to_owned()) } else { Ok(time) }
+}
+
+/// A size like `512KiB` or `64MiB`; a bare number counts bytes.
+fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "write it like 512KiB, 64MiB or a number of bytes".to_owned())
 }
 
 fn time_above_zero(text: &str) -> Result<Duration, String> {
@@ -111,6 +120,9 @@ mod tests {
             ("500ms", Some(Duration::from_millis(500))),
             ("1m 30s", Some(Duration::from_secs(90))),
             ("0", Some(Duration::ZERO)),
+            ("365d", Some(MAX_TIME)),
+            ("366d", None),
+            ("18446744073709551615", None),
             ("ten", None),
             ("-1", None),
             ("", None),
@@ -118,5 +130,6 @@ mod tests {
             assert_eq!(time(text).ok(), expected, "{text:?}");
         }
         assert!(time_above_zero("0s").is_err());
+        assert!(size("64MiB").is_ok() && size("100").is_ok() && size("much").is_err());
     }
 }

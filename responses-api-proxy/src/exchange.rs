@@ -65,20 +65,20 @@ pub(crate) async fn exchange(
 
     Ok(match answer {
         Ok(Answer::Upstream(answer, slot)) => {
-            ledger.answered(answer.status().as_u16());
+            ledger.record.answered(answer.status().as_u16());
             let relayed = |body| VisibleCut::of(AnswerBody::new(body, ledger, link, slot));
             answer.map(|body| Either::Right(relayed(body)))
         }
         Ok(Answer::ShuttingDown) => {
             proxy.stop.drain();
             proxy.stop.closed().await; // Who reads the 200 can rely on it.
-            ledger.answered(200);
-            ledger.completed();
+            ledger.record.answered(200);
+            ledger.record.completed();
             Response::new(Either::Left(Full::default()))
         }
         Err(fault) => {
-            ledger.answered(fault.status().as_u16());
-            ledger.failed(fault.outcome(), fault.reason(), fault.detail());
+            ledger.record.answered(fault.status().as_u16());
+            ledger.record.failed(fault.outcome(), fault.reason(), fault.detail());
             fault.into_response(&proxy.policy).map(|text| Either::Left(Full::new(text)))
         }
     })

@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     },
     /// The client broke its request off.
     BodyIncomplete,
+    /// The request's body can't be parsed.
+    BodyMalformed,
     /// The client stopped sending.
     BodyTimeout(Duration),
     Upstream(UpstreamFailure),
@@ -48,7 +50,7 @@ impl Fault {
             Self::Refused(Refusal::BodyTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::BodyIncomplete => StatusCode::BAD_REQUEST,
+            Self::BodyIncomplete | Self::BodyMalformed => StatusCode::BAD_REQUEST,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Upstream(failure) => failure.status(),
         }
@@ -63,6 +65,7 @@ impl Fault {
             Self::Refused(Refusal::BodyTooLarge) => Reason::BodyTooLarge,
             Self::TooManyRequests { .. } => Reason::TooManyRequests,
             Self::BodyIncomplete => Reason::BodyIncomplete,
+            Self::BodyMalformed => Reason::BodyMalformed,
             Self::BodyTimeout(_) => Reason::BodyTimeout,
             Self::Upstream(failure) => failure.reason(),
         }
@@ -108,7 +111,10 @@ impl Fault {
             Self::TooManyRequests { limit } => format!(
                 "{limit} requests are under way, as many as this proxy forwards at once; try again, or ask its operator to raise --max-concurrent"
             ),
-            Self::BodyIncomplete => "the request's body ended before the length that it announced".to_owned(),
+            Self::BodyIncomplete => "the connection ended before the request's body did".to_owned(),
+            Self::BodyMalformed => {
+                "the request's body is not chunked as RFC 9112 section 7.1 says".to_owned()
+            }
             Self::BodyTimeout(time) => format!(
                 "nothing more of the request's body arrived within {}",
                 humantime::format_duration(*time)
@@ -143,7 +149,10 @@ impl Fault {
                 fields.insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
                 fields.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
             }
-            Self::Refused(Refusal::BodyTooLarge) | Self::BodyIncomplete | Self::BodyTimeout(_) => {
+            Self::Refused(Refusal::BodyTooLarge)
+            | Self::BodyIncomplete
+            | Self::BodyMalformed
+            | Self::BodyTimeout(_) => {
                 fields.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Self::TooManyRequests { .. } => {

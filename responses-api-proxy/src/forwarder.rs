@@ -42,7 +42,6 @@ impl Forwarder {
             .http1_only()
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .referer(false)
             .no_proxy()
             .dns_resolver(SystemResolver)
             .tcp_nodelay(true)
@@ -103,6 +102,7 @@ impl Forwarder {
         match progress.phase() {
             Phase::TooLarge => Refusal::BodyTooLarge.into(),
             Phase::Broken => Fault::BodyIncomplete,
+            Phase::Malformed => Fault::BodyMalformed,
             _ => Fault::Upstream(UpstreamFailure::of(
                 error,
                 self.upstream.hop(),

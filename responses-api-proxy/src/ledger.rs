@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use codex_key_custody::ApiKey;
 use codex_request_log::{OpenRecord, Outcome, Reason};
 use http::Request;
 
@@ -12,41 +13,35 @@ use crate::stop::Stop;
 /// An [`OpenRecord`] that, when dropped, also knows how much was read and whether we were stopped.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    record: OpenRecord,
+    pub(crate) record: OpenRecord,
     progress: Progress,
     stop: Stop,
 }
 
+/// How much of a client's words a record keeps, in characters.
+const KEPT_METHOD: usize = 16;
+const KEPT_PATH: usize = 200;
+
 impl Ledger {
-    /// Opens the record of a request; what it shows of the target holds no part of the key.
+    /// Opens the record of a request.
     pub(crate) fn open<Body>(proxy: &Proxy, request: &Request<Body>, progress: &Progress) -> Self {
         let key = proxy.forwarder.key();
-        let method = key.mask(request.method().as_str()).into_owned();
-        let path = key.mask(request.uri().path()).into_owned();
+        let method = kept(key, request.method().as_str(), KEPT_METHOD);
+        let path = kept(key, request.uri().path(), KEPT_PATH);
         let id = proxy.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
         let record = OpenRecord::new(proxy.log.clone(), id, method, path);
         Self { record, progress: progress.clone(), stop: proxy.stop.clone() }
     }
+}
 
-    /// The client is being answered with this status.
-    pub(crate) fn answered(&mut self, status: u16) {
-        self.record.answered(status);
+/// The beginning of a client's words, with no part of the key in it.
+fn kept(key: &ApiKey, words: &str, limit: usize) -> String {
+    let end = words.char_indices().nth(limit).map_or(words.len(), |(at, _)| at);
+    let mut kept = key.mask(&words[..end]).into_owned();
+    if end < words.len() {
+        kept.push('…');
     }
-
-    /// So many more bytes of the answer go to the client.
-    pub(crate) fn relayed(&mut self, bytes: u64) {
-        self.record.relayed(bytes);
-    }
-
-    /// The answer has gone through whole.
-    pub(crate) fn completed(&mut self) {
-        self.record.completed();
-    }
-
-    /// The exchange ends otherwise.
-    pub(crate) fn failed(&mut self, outcome: Outcome, reason: Reason, detail: Option<String>) {
-        self.record.failed(outcome, reason, detail);
-    }
+    kept
 }
 
 impl Drop for Ledger {

@@ -2,6 +2,8 @@
 //!
 //! Nothing is kept: the next piece is read once the upstream's connection has taken the last.
 
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -50,6 +52,8 @@ pub(crate) enum Phase {
     TooLarge,
     /// The client broke off.
     Broken,
+    /// The client's chunks are no chunks.
+    Malformed,
 }
 
 impl Progress {
@@ -111,9 +115,12 @@ impl Body for RequestBody {
                 self.progress.moved(0, Phase::Ended);
                 return Poll::Ready(None);
             };
-            let Ok(frame) = frame else {
-                self.progress.moved(0, Phase::Broken);
-                return Poll::Ready(Some(Err(BrokenOff)));
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => {
+                    self.progress.moved(0, how_it_broke(&error));
+                    return Poll::Ready(Some(Err(BrokenOff)));
+                }
             };
             // Trailers are the client's words too, and no field of its choosing goes unfiltered.
             let Ok(data) = frame.into_data() else { continue };
@@ -134,5 +141,16 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+/// hyper reports a chunk that it can't parse as invalid input or data, anything else as what ended the
+/// connection.
+fn how_it_broke(error: &hyper::Error) -> Phase {
+    use io::ErrorKind::{InvalidData, InvalidInput};
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        Some(InvalidInput | InvalidData) => Phase::Malformed,
+        _ => Phase::Broken,
     }
 }

@@ -50,24 +50,32 @@ impl Stop {
         self.aborting.is_cancelled()
     }
 
-    /// From now on the first SIGTERM or SIGINT drains and the second aborts.
+    /// From now on the first SIGTERM, SIGINT or SIGHUP drains and the next aborts; so does the first
+    /// one after a client has stopped the proxy. A SIGHUP that was ignored (`nohup`) stays ignored.
     pub(crate) fn obey_signals(&self) -> Result<(), StartError> {
-        let failed = |source: std::io::Error| StartError::Resources {
-            what: "signal handling",
-            source: source.into(),
-        };
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let stop = self.clone();
-        tokio::spawn(async move {
-            let mut next = async || {
-                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            };
-            next().await;
-            stop.drain();
-            next().await;
-            stop.abort();
-        });
+        let mut kinds = vec![SignalKind::terminate(), SignalKind::interrupt()];
+        if !hangup_is_ignored() {
+            kinds.push(SignalKind::hangup());
+        }
+        for kind in kinds {
+            let mut signals = signal(kind).map_err(|source| StartError::Resources {
+                what: "signal handling",
+                source: source.into(),
+            })?;
+            let stop = self.clone();
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    if stop.told.is_cancelled() { stop.abort() } else { stop.drain() }
+                }
+            });
+        }
         Ok(())
     }
+}
+
+/// Whether this process was started with SIGHUP ignored: the lowest bit of `SigIgn` (proc(5)).
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.is_some_and(|mask| mask.trim().ends_with(['1', '3', '5', '7', '9', 'b', 'd', 'f']))
 }

@@ -30,7 +30,6 @@ impl OpenRecord {
             status: None,
             bytes_in: 0,
             bytes_out: 0,
-            first_byte: None,
             duration: std::time::Duration::ZERO,
         };
         Self { record, began: Instant::now(), ended: false, log }
@@ -48,9 +47,6 @@ impl OpenRecord {
 
     /// So many more bytes of the answer's body go to the client.
     pub fn relayed(&mut self, bytes: u64) {
-        if self.record.first_byte.is_none() {
-            self.record.first_byte = Some(self.began.elapsed());
-        }
         self.record.bytes_out += bytes;
     }
 

@@ -17,8 +17,10 @@ pub enum Reason {
     TooManyRequests,
     /// The request's body is larger than the operator allows.
     BodyTooLarge,
-    /// The client did not send the body that it had announced.
+    /// The client's connection ended before its body did.
     BodyIncomplete,
+    /// The request's body can't be parsed.
+    BodyMalformed,
     /// The client stopped sending the body that it had announced.
     BodyTimeout,
     /// The upstream's name could not be resolved.
@@ -37,8 +39,6 @@ pub enum Reason {
     UpstreamCut,
     /// The proxy was stopped before the answer had ended.
     ProxyStopped,
-    /// A defect of the proxy.
-    Internal,
 }
 
 impl Reason {
@@ -52,6 +52,7 @@ impl Reason {
             Self::TooManyRequests => "too_many_requests",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyIncomplete => "body_incomplete",
+            Self::BodyMalformed => "body_malformed",
             Self::BodyTimeout => "body_timeout",
             Self::UpstreamDns => "upstream_dns",
             Self::UpstreamUnreachable => "upstream_unreachable",
@@ -61,7 +62,6 @@ impl Reason {
             Self::UpstreamProtocol => "upstream_protocol",
             Self::UpstreamCut => "upstream_cut",
             Self::ProxyStopped => "proxy_stopped",
-            Self::Internal => "internal",
         }
     }
 }
