@@ -6,6 +6,14 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 
+/// What stands below the flags in the help.
+pub const AFTER_HELP: &str = "\
+The key comes on standard input; at a terminal you are asked for it, and it is not shown:
+  printenv OPENAI_API_KEY | ... --server-info /tmp/server-info.json
+
+TIME is like 500ms, 10s or 2m; a bare number counts seconds. SIZE is like 512KiB or 64MiB.
+Exit codes: 0 stopped as told, 1 failed, 2 wrong usage.";
+
 /// The flags of the proxy, shared by `codex responses-api-proxy` and the stand-alone binary.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {

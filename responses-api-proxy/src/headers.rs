@@ -100,7 +100,7 @@ mod tests {
             ("x-forwarded-anything", "x"),
             ("content-length", "3"),
             ("transfer-encoding", "chunked"),
-            ("connection", "close, X-Named"),
+            ("connection", "close, X-Named, Authorization"),
             ("x-named", "x"),
             ("keep-alive", "x"),
             ("te", "trailers"),

@@ -33,6 +33,6 @@ mod upstream_failure;
 mod upstream_url;
 mod visible_cut;
 
-pub use args::ServeArgs;
+pub use args::{AFTER_HELP, ServeArgs};
 pub use serve::serve;
 pub use start_error::StartError;

@@ -13,7 +13,7 @@ use codex_responses_api_proxy::{ServeArgs, StartError, report, serve};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Example: printenv OPENAI_API_KEY | codex-responses-api-proxy --server-info /tmp/server-info.json"
+    after_help = codex_responses_api_proxy::AFTER_HELP
 )]
 struct Args {
     #[command(flatten)]

@@ -32,12 +32,12 @@ pub(crate) fn hardened(hardened: &Hardened) {
         .map(|name| name.to_string_lossy().escape_debug().to_string())
         .partition(|name| name.starts_with("SSL_"));
     if !code.is_empty() {
-        line(&format!("warning: removed from the environment: {}", code.join(", ")));
-        line("  what they name has been loaded into this process: start it without them");
+        line(&format!("warning: taken out of the environment: {}", code.join(", ")));
+        line("  what they name may have been loaded into this process: start it without them");
     }
     if !authorities.is_empty() {
-        line(&format!("warning: root does not believe {}", authorities.join(", ")));
-        line("  name certificate authorities with --upstream-ca");
+        line(&format!("warning: not believed: {}", authorities.join(", ")));
+        line("  name certificate authorities with --upstream-ca instead");
     }
 }
 

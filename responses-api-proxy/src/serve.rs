@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use codex_key_custody::ApiKey;
 use codex_process_hardening::Hardened;
 use codex_proxy_client::ServerInfo;
-use codex_request_log::Writer;
+use codex_request_log::{Log, Writer};
 use nix::unistd::geteuid;
+use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::Semaphore;
 
@@ -33,7 +34,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The proxy starts whole or not at all: an error leaves no port, no file and no thread behind.
 pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
     report::hardened(hardened);
-    let settings = Settings::resolve(args, |name| std::env::var_os(name))?;
+    let settings = Settings::resolve(args)?;
     let tls = tls::client_config(&settings.authorities, settings.upstream.is_https())?;
     let listener = listener::listen(settings.port)?;
     let key = ApiKey::read(std::io::stdin().as_fd(), "API key (it will not be shown): ")?;
@@ -46,42 +47,50 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|error| lacking("the runtime", error))?;
-    let served = runtime.block_on(async {
-        let stop = Stop::default();
-        stop.obey_signals()?;
-        let listener = tokio::net::TcpListener::from_std(listener)
-            .map_err(|error| lacking("the listener", error))?;
-        let port = listener.local_addr().map_err(|error| lacking("the listener", error))?.port();
-        let server_info = match &settings.server_info {
-            None => None,
-            Some(path) => Some(
-                ServerInfoFile::publish(path.clone(), &server_info(port)?)
-                    .map_err(|source| StartError::ServerInfo { path: path.clone(), source })?,
-            ),
-        };
-        report::line(&forwarder.key().mask(&ready(port, &settings)));
-        let proxy = Proxy {
-            policy: Policy {
-                port,
-                http_shutdown: settings.http_shutdown,
-                max_body_bytes: settings.max_body_bytes,
-            },
-            forwarder,
-            slots: Arc::new(Semaphore::new(settings.max_concurrent)),
-            max_concurrent: settings.max_concurrent,
-            log,
-            stop,
-            exchanges: AtomicU64::new(0),
-        };
-        // Nobody is to find a proxy that takes no more requests.
-        let close = move || drop(server_info);
-        server::run(listener, Arc::new(proxy), settings.drain_timeout, close).await;
-        Ok(())
-    });
+    let served = runtime.block_on(run(&settings, listener, forwarder, log));
     // A name that is still being resolved must not hold the end up.
     runtime.shutdown_background();
     writer.finish(LAST_WORDS);
     served
+}
+
+/// From the first signal that is obeyed to the last connection's end.
+async fn run(
+    settings: &Settings,
+    listener: std::net::TcpListener,
+    forwarder: Forwarder,
+    log: Log,
+) -> Result<(), StartError> {
+    let stop = Stop::default();
+    stop.obey_signals()?;
+    let listener =
+        TcpListener::from_std(listener).map_err(|error| lacking("the listener", error))?;
+    let port = listener.local_addr().map_err(|error| lacking("the listener", error))?.port();
+    let server_info = match &settings.server_info {
+        None => None,
+        Some(path) => Some(
+            ServerInfoFile::publish(path.clone(), &server_info(port)?)
+                .map_err(|source| StartError::ServerInfo { path: path.clone(), source })?,
+        ),
+    };
+    report::line(&forwarder.key().mask(&ready(port, settings)));
+    let proxy = Proxy {
+        policy: Policy {
+            port,
+            http_shutdown: settings.http_shutdown,
+            max_body_bytes: settings.max_body_bytes,
+        },
+        forwarder,
+        slots: Arc::new(Semaphore::new(settings.max_concurrent)),
+        max_concurrent: settings.max_concurrent,
+        log,
+        stop,
+        exchanges: AtomicU64::new(0),
+    };
+    // Nobody is to find a proxy that takes no more requests.
+    let close = move || drop(server_info);
+    server::run(listener, Arc::new(proxy), settings.drain_timeout, close).await;
+    Ok(())
 }
 
 fn lacking(what: &'static str, error: std::io::Error) -> StartError {
@@ -111,7 +120,7 @@ fn ready(port: u16, settings: &Settings) -> String {
     let mut line = format!(
         "ready: http://127.0.0.1:{port}/v1 forwards POST /v1/responses to {upstream}, pid {pid}, for any account on this machine"
     );
-    for path in settings.authorities.not_default() {
+    for path in &settings.authorities {
         line.push_str(&format!(", trusting {}", path.display()));
     }
     line

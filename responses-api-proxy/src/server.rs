@@ -1,14 +1,16 @@
 //! Accepting connections until told to stop, then waiting for those that are open.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::exchange::Proxy;
-use crate::{connection, listener, report};
+use crate::{connection, report};
 
 /// How long to wait when the machine has run out of something that a connection needs.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
@@ -36,7 +38,7 @@ pub(crate) async fn run(
 }
 
 async fn accept(listener: &TcpListener, proxy: &Arc<Proxy>, connections: &TaskTracker) {
-    let mut told = false;
+    let mut warned = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -47,14 +49,15 @@ async fn accept(listener: &TcpListener, proxy: &Arc<Proxy>, connections: &TaskTr
             Ok((stream, _)) => {
                 connections.spawn(connection::serve(Arc::clone(proxy), stream));
             }
-            Err(error) if listener::is_exhaustion(&error) => {
-                if !told {
-                    told = true; // Once: a line per attempt would fill the log.
-                    report::line(&format!("new connections have to wait: {error}"));
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {} // That client has left.
+            Err(error) => {
+                if !warned {
+                    warned = true; // Once: a line per attempt would fill the log.
+                    let text = format!("warning: new connections have to wait: {error}");
+                    spawn_blocking(move || report::line(&text)); // Whoever reads it may be slow.
                 }
                 sleep(EXHAUSTED_PAUSE).await;
             }
-            Err(_) => {} // That client left before it was accepted (accept(2), ECONNABORTED).
         }
     }
 }

@@ -111,6 +111,20 @@ mod tests {
         assert!(!path.exists());
     }
 
+    /// Who has the old file open goes on reading the old file: it is never written in place.
+    #[test]
+    fn a_reader_sees_one_file_or_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("info.json");
+        fs::write(&path, "old").unwrap();
+        let mut reader = fs::File::open(&path).unwrap();
+        let _file = ServerInfoFile::publish(path.clone(), &info()).unwrap();
+        let mut read = String::new();
+        io::Read::read_to_string(&mut reader, &mut read).unwrap();
+        assert_eq!(read, "old");
+        assert_eq!(ServerInfo::read(&path).unwrap(), info());
+    }
+
     #[test]
     fn a_failure_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();

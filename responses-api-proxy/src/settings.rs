@@ -1,6 +1,5 @@
 //! From what was typed to what is meant: checked once, here.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ pub(crate) struct Settings {
     pub(crate) server_info: Option<PathBuf>,
     pub(crate) http_shutdown: bool,
     pub(crate) upstream: UpstreamUrl,
-    pub(crate) authorities: Authorities,
+    /// Files of certificate authorities that are trusted besides the system's.
+    pub(crate) authorities: Vec<PathBuf>,
     pub(crate) connect_timeout: Duration,
     pub(crate) header_timeout: Duration,
     pub(crate) drain_timeout: Duration,
@@ -23,36 +23,14 @@ pub(crate) struct Settings {
     pub(crate) max_concurrent: usize,
 }
 
-/// Whom the proxy trusts to vouch for the upstream.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Authorities {
-    /// `SSL_CERT_FILE`, in place of the system's.
-    pub(crate) file: Option<PathBuf>,
-    /// `SSL_CERT_DIR`, in place of the system's.
-    pub(crate) folder: Option<PathBuf>,
-    /// `--upstream-ca`, in addition.
-    pub(crate) added: Vec<PathBuf>,
-}
-
-impl Authorities {
-    /// The files and folders that are not the system's.
-    pub(crate) fn not_default(&self) -> impl Iterator<Item = &PathBuf> {
-        self.file.iter().chain(&self.folder).chain(&self.added)
-    }
-}
-
 impl Settings {
-    /// Checks what was typed; `variable` looks up the environment.
-    pub(crate) fn resolve(
-        args: ServeArgs,
-        variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, StartError> {
+    /// Checks what was typed.
+    pub(crate) fn resolve(args: ServeArgs) -> Result<Self, StartError> {
         if let Some(flag) = args.workload_identity.given() {
             return Err(StartError::WorkloadIdentity { flag });
         }
         let upstream = UpstreamUrl::parse(&args.upstream_url)
             .map_err(|source| StartError::UpstreamUrl { url: args.upstream_url, source })?;
-        let named = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let server_info = match args.server_info {
             None => None,
             Some(path) => Some(
@@ -65,11 +43,7 @@ impl Settings {
             server_info,
             http_shutdown: args.http_shutdown,
             upstream,
-            authorities: Authorities {
-                file: named("SSL_CERT_FILE"),
-                folder: named("SSL_CERT_DIR"),
-                added: args.upstream_ca,
-            },
+            authorities: args.upstream_ca,
             connect_timeout: args.connect_timeout,
             header_timeout: args.header_timeout,
             drain_timeout: args.drain_timeout,

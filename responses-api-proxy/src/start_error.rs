@@ -9,7 +9,8 @@ use thiserror::Error;
 
 use crate::upstream_url::UpstreamUrlError;
 
-/// Why the proxy did not start. Nothing is left behind then: no process, no file, no port.
+/// Why the proxy did not start. Nothing is left behind then: no process, no file, no port. (Folders that
+/// were made for the server-info file stay.)
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The process could not be protected from its neighbours.
@@ -98,7 +99,7 @@ impl StartError {
             },
             Self::ServerInfo { .. } => "name a file in a folder that this account may write to",
             Self::Resources { .. } => {
-                "see whether the machine is out of memory, processes or open files"
+                "see whether the machine is out of memory, processes or open files; else this is a defect"
             }
         }
     }

@@ -18,7 +18,7 @@ pub(crate) struct UpstreamUrl {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum UpstreamUrlError {
     /// It can't be parsed.
-    #[error("it is no URL: {0}")]
+    #[error("it is not a URL: {0}")]
     NotAUrl(String),
     /// Neither https nor http.
     #[error("its scheme is {0}, not https")]

@@ -5,7 +5,12 @@ use codex_responses_api_proxy::ServeArgs;
 
 /// The key guard for Codex: an agent uses your OpenAI API key and can't read it
 #[derive(Debug, Parser)]
-#[command(name = "codex", version, arg_required_else_help = true)]
+#[command(
+    name = "codex",
+    version,
+    arg_required_else_help = true,
+    after_help = "See it work, with no key and no account: codex proxy demo"
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) program: Program,
@@ -20,7 +25,7 @@ pub(crate) enum Program {
     #[command(
         name = "responses-api-proxy",
         visible_alias = "proxy",
-        after_help = "Example: printenv OPENAI_API_KEY | codex proxy --server-info /tmp/server-info.json"
+        after_help = codex_responses_api_proxy::AFTER_HELP
     )]
     Proxy(ProxyArgs),
 }

@@ -5,18 +5,21 @@
 //! nothing but the proxy's address. Each step is checked, and the first that fails ends the demo.
 
 mod client;
+mod hardening;
 mod proxy;
 mod steps;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use codex_mock_upstream::{MockUpstream, Options, Scenario, Seen};
+use codex_mock_upstream::{MockUpstream, Options, Scenario};
+use codex_process_hardening::Hardened;
 use serde_json::json;
 use tokio::runtime;
 use tokio::time::timeout;
 
 use client::Answer;
+use hardening::Hardening;
 use proxy::Proxy;
 use steps::Steps;
 
@@ -24,17 +27,17 @@ use steps::Steps;
 const HELD_BACK: Duration = Duration::from_secs(5);
 
 /// Runs the demo; fails if any step does not show what it should.
-pub(crate) fn run(json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(json: bool, hardened: &Hardened) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut steps = Steps::new(json);
-    let shown = runtime.block_on(show(&mut steps));
+    let shown = runtime.block_on(show(&mut steps, hardened));
     if let Err(error) = &shown {
         steps.failed(error);
     }
     shown
 }
 
-async fn show(steps: &mut Steps) -> anyhow::Result<()> {
+async fn show(steps: &mut Steps, hardened: &Hardened) -> anyhow::Result<()> {
     let began = Instant::now();
     steps.title("One request, client -> proxy -> upstream. Nothing leaves this machine.");
 
@@ -68,14 +71,22 @@ async fn show(steps: &mut Steps) -> anyhow::Result<()> {
         ),
     );
 
-    let hardening = proxy.hardening()?;
+    let hardening = Hardening::of(info.pid)?;
     steps.done("hardening", hardening.facts(), &hardening.to_string());
+    let removed: Vec<_> =
+        hardened.removed_variables().iter().map(|name| name.to_string_lossy()).collect();
+    if !removed.is_empty() {
+        let text = format!("taken out of this environment first: {}", removed.join(", "));
+        steps.done("environment", json!({ "removed": removed }), &text);
+    }
 
     let mut answer = client::ask(&info.base_url).await?;
-    ensure!(answer.status() == 200, "the client got {} instead of 200", answer.status());
+    let (status, media_type) = (answer.status(), answer.media_type());
+    ensure!(status == 200, "the client got {status} instead of 200");
+    ensure!(media_type == "text/event-stream", "the client got {media_type:?} instead of a stream");
     steps.done(
         "client",
-        json!({ "status": answer.status(), "sent_authorization": false }),
+        json!({ "status": status, "media_type": media_type, "sent_authorization": false }),
         "POST /v1/responses without any Authorization: 200, text/event-stream",
     );
 
@@ -90,8 +101,17 @@ async fn show(steps: &mut Steps) -> anyhow::Result<()> {
         ),
     );
 
-    let bearer = bearer_seen(&upstream.seen(), &key)?;
-    steps.done("upstream saw", json!({ "authorization": "the key" }), bearer);
+    let seen = upstream.seen();
+    let [request] = seen.as_slice() else {
+        anyhow::bail!("the upstream saw {} requests instead of one", seen.len());
+    };
+    let bearers: Vec<_> = request.headers.get_all("authorization").iter().collect();
+    ensure!(bearers == [format!("Bearer {key}").as_str()], "the upstream saw another bearer");
+    steps.done(
+        "upstream saw",
+        json!({ "authorization": "the key" }),
+        "Authorization: Bearer and exactly that key, which the client never had",
+    );
 
     let refused = client::ask_elsewhere(&info.base_url).await?;
     ensure!(refused == 403, "GET /v1/models got {refused} instead of 403");
@@ -136,18 +156,6 @@ async fn stream(upstream: &MockUpstream, answer: &mut Answer) -> anyhow::Result<
     }
     ensure!(answer.is_complete(), "the stream ended without response.completed");
     Ok(delays)
-}
-
-fn bearer_seen(seen: &[Seen], key: &str) -> anyhow::Result<&'static str> {
-    let [request] = seen else {
-        anyhow::bail!("the upstream saw {} requests instead of one", seen.len());
-    };
-    let bearer = request.headers.get("authorization").context("the upstream saw no bearer")?;
-    ensure!(
-        bearer.as_bytes() == format!("Bearer {key}").as_bytes(),
-        "the upstream saw another bearer"
-    );
-    Ok("Authorization: Bearer and exactly that key, which the client never had")
 }
 
 /// Milliseconds, to a hundredth.

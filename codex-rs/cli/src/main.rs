@@ -30,6 +30,6 @@ fn run(args: Args, hardened: &Hardened) -> anyhow::Result<()> {
     match proxy.verb {
         None => Ok(serve(proxy.serve, hardened)?),
         #[cfg(feature = "demo")]
-        Some(args::Verb::Demo { json }) => demo::run(json),
+        Some(args::Verb::Demo { json }) => demo::run(json, hardened),
     }
 }

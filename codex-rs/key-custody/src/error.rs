@@ -42,9 +42,11 @@ impl CustodyError {
     /// What the person who started the program can do.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Empty | Self::Read(_) | Self::Interrupted => {
-                "pipe it in: `printenv OPENAI_API_KEY | codex responses-api-proxy`"
+            Self::Empty => {
+                "is the variable or file set that it comes from? Or start this at a terminal to be asked for it"
             }
+            Self::Read(_) => "pipe the key in, or start this at a terminal to be asked for it",
+            Self::Interrupted => "nothing was started",
             Self::TooLong => "pipe the key alone, not the file or the JSON that it stands in",
             Self::BadByte { .. } => {
                 "a key has only A-Z a-z 0-9 - . _ ~ + / and = at its end: pipe it alone, without quotes or blanks"

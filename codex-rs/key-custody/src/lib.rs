@@ -9,6 +9,7 @@
 //! write buffers is outside this crate's reach; see `responses-api-proxy/README.md`.
 //!
 //! Start reading at [`ApiKey::read`].
+#![cfg(unix)] // codex-process-hardening says why, in one sentence.
 
 mod error;
 mod key;

@@ -1,6 +1,5 @@
 //! From a file descriptor into a caller's buffer, and validated there: no copy is made here.
 
-use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
@@ -23,8 +22,7 @@ pub(crate) fn read_field(
     let (scheme, room) = buffer.split_at_mut(BEARER.len());
     scheme.copy_from_slice(BEARER);
     let read = read_to_end(input, room)?;
-    let key = key_range(&room[..read])?;
-    Ok(BEARER.len() + key.end)
+    Ok(BEARER.len() + key_bytes(&room[..read])?)
 }
 
 /// Fills `room` until the input ends, a terminal's line ends, or the room does.
@@ -47,8 +45,8 @@ fn read_to_end(input: BorrowedFd<'_>, room: &mut [u8]) -> Result<usize, CustodyE
     Ok(filled)
 }
 
-/// Where the key stands in the input: all of it but one line end.
-fn key_range(input: &[u8]) -> Result<Range<usize>, CustodyError> {
+/// How long the key at the beginning of the input is: all of it but one line end.
+fn key_bytes(input: &[u8]) -> Result<usize, CustodyError> {
     let line =
         input.strip_suffix(b"\n").map_or(input, |line| line.strip_suffix(b"\r").unwrap_or(line));
     if line.is_empty() {
@@ -67,7 +65,7 @@ fn key_range(input: &[u8]) -> Result<Range<usize>, CustodyError> {
     match line[..body].iter().position(|byte| !is_body(*byte)) {
         Some(offset) => Err(CustodyError::BadByte { offset }),
         None if body == 0 => Err(CustodyError::BadByte { offset: 0 }),
-        None => Ok(0..line.len()),
+        None => Ok(line.len()),
     }
 }
 
@@ -102,8 +100,12 @@ mod tests {
             (too_long.as_str(), Err(CustodyError::TooLong)),
             ("key\u{3}", Err(CustodyError::BadByte { offset: 3 })), // ^C means something at a terminal only.
         ] {
-            let found = key_range(input.as_bytes()).map(|range| range.end);
-            assert_eq!(found, expected, "{:?}", &input[..input.len().min(20)]);
+            assert_eq!(
+                key_bytes(input.as_bytes()),
+                expected,
+                "{:?}",
+                &input[..input.len().min(20)]
+            );
         }
     }
 }

@@ -12,8 +12,10 @@ mod answer;
 mod connection;
 mod events;
 mod observe;
+mod reply;
 mod scenario;
 mod server;
+mod stream;
 mod tls;
 
 pub use observe::{Counts, Seen};

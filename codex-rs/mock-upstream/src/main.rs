@@ -61,10 +61,18 @@ async fn run(args: Args) -> Result<MockUpstream, String> {
         expected_key,
         scenario: args.scenario,
     };
-    let mock = MockUpstream::start(options).await.map_err(|error| error.to_string())?;
+    let mock = MockUpstream::start(options).await.map_err(|error| chain(&error))?;
     if let (Some(path), Some(pem)) = (&args.tls_authority, mock.authority_pem()) {
         std::fs::write(path, pem)
             .map_err(|error| format!("{} could not be written: {error}", path.display()))?;
     }
     Ok(mock)
+}
+
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", chain(cause)),
+        None => error.to_string(),
+    }
 }

@@ -19,6 +19,8 @@ pub struct Seen {
     pub target: String,
     /// All header fields.
     pub headers: HeaderMap,
+    /// The fields after a chunked body.
+    pub trailers: HeaderMap,
     /// The body, or its first mebibyte.
     pub body: Bytes,
     /// Which connection it came on, counted from 1.

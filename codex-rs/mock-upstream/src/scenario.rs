@@ -20,6 +20,11 @@ pub enum Scenario {
     },
     /// A turn in which every event waits for [`MockUpstream::release`](crate::MockUpstream::release).
     Gated,
+    /// So many MiB of events, as fast as the client takes them.
+    Flood {
+        /// How much.
+        mebibytes: u32,
+    },
     /// A whole turn as one JSON document.
     Json,
     /// A turn as gzip-encoded server-sent events.
@@ -71,7 +76,7 @@ pub struct UnknownScenario(String);
 
 impl Scenario {
     /// The words that [`FromStr`] takes.
-    pub const WORDS: &str = "turn, slow:EVENTS:MILLISECONDS, json, gzip, echo, status:CODE[:RETRY_AFTER_SECONDS], \
+    pub const WORDS: &str = "turn, slow:EVENTS:MILLISECONDS, flood:MEBIBYTES, json, gzip, echo, status:CODE[:RETRY_AFTER_SECONDS], \
         quota, redirect:CODE:LOCATION, close, reset-at-once, hang, silent, cut:EVENTS, reset:EVENTS, unfinished";
 }
 
@@ -89,6 +94,7 @@ impl FromStr for Scenario {
                 events: number(first)?,
                 gap: Duration::from_millis(number(second)?.into()),
             },
+            "flood" => Self::Flood { mebibytes: number(first)? },
             "json" => Self::Json,
             "gzip" => Self::Gzip,
             "echo" => Self::Echo,
@@ -119,6 +125,7 @@ impl fmt::Display for Scenario {
             Self::Turn => formatter.write_str("turn"),
             Self::Slow { events, gap } => write!(formatter, "slow:{events}:{}", gap.as_millis()),
             Self::Gated => formatter.write_str("gated"),
+            Self::Flood { mebibytes } => write!(formatter, "flood:{mebibytes}"),
             Self::Json => formatter.write_str("json"),
             Self::Gzip => formatter.write_str("gzip"),
             Self::Echo => formatter.write_str("echo"),
@@ -150,6 +157,7 @@ mod tests {
         for words in [
             "turn",
             "slow:10:200",
+            "flood:200",
             "json",
             "gzip",
             "echo",

@@ -1,31 +1,28 @@
 //! Variables with which the caller of a program steers what it loads or trusts.
 //!
 //! `LD_*` (ld.so(8)) and `DYLD_*` (dyld(1)) choose code; `SSL_CERT_FILE` and `SSL_CERT_DIR` choose
-//! certificate authorities, which a root process takes from nobody but root.
+//! certificate authorities, in place of the system's.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use nix::unistd::geteuid;
-
 use crate::HardeningError;
 
 pub(crate) fn remove_steering_variables() -> Result<Vec<OsString>, HardeningError> {
-    let as_root = geteuid().is_root();
     let found: Vec<OsString> =
-        std::env::vars_os().map(|(name, _)| name).filter(|name| steers(name, as_root)).collect();
+        std::env::vars_os().map(|(name, _)| name).filter(|name| steers(name)).collect();
     if !found.is_empty() {
         remove::remove_all(&found)?;
     }
     Ok(found)
 }
 
-/// Whether a variable of this name lets the caller choose code, or, for root, authorities.
-fn steers(name: &OsStr, as_root: bool) -> bool {
+/// Whether a variable of this name lets the caller choose code or authorities.
+fn steers(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    let chooses_code = name.starts_with(b"LD_") || name.starts_with(b"DYLD_");
-    let chooses_authorities = matches!(name, b"SSL_CERT_FILE" | b"SSL_CERT_DIR");
-    chooses_code || (as_root && chooses_authorities)
+    name.starts_with(b"LD_")
+        || name.starts_with(b"DYLD_")
+        || matches!(name, b"SSL_CERT_FILE" | b"SSL_CERT_DIR")
 }
 
 #[expect(unsafe_code, reason = "std::env::remove_var is unsafe since edition 2024")]
@@ -46,7 +43,10 @@ mod remove {
             // while it changes.
             unsafe { std::env::remove_var(name) };
         }
-        Ok(())
+        match names.iter().find(|name| std::env::var_os(name).is_some()) {
+            None => Ok(()),
+            Some(name) => Err(HardeningError::StillSet { name: name.clone() }),
+        }
     }
 }
 
@@ -55,20 +55,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn linker_variables_go_for_everyone_and_authorities_only_for_root() {
-        for (name, as_user, as_root) in [
-            ("LD_PRELOAD", true, true),
-            ("LD_LIBRARY_PATH", true, true),
-            ("LD_AUDIT", true, true),
-            ("DYLD_INSERT_LIBRARIES", true, true),
-            ("SSL_CERT_FILE", false, true),
-            ("SSL_CERT_DIR", false, true),
-            ("LDFLAGS", false, false),
-            ("PATH", false, false),
-            ("OLD_LD_PRELOAD", false, false),
+    fn variables_that_choose_code_or_authorities_go_and_no_others() {
+        for (name, goes) in [
+            ("LD_PRELOAD", true),
+            ("LD_LIBRARY_PATH", true),
+            ("LD_AUDIT", true),
+            ("DYLD_INSERT_LIBRARIES", true),
+            ("SSL_CERT_FILE", true),
+            ("SSL_CERT_DIR", true),
+            ("LDFLAGS", false),
+            ("PATH", false),
+            ("OLD_LD_PRELOAD", false),
+            ("SSL_CERT_FILES", false),
         ] {
-            assert_eq!(steers(OsStr::new(name), false), as_user, "{name} as a user");
-            assert_eq!(steers(OsStr::new(name), true), as_root, "{name} as root");
+            assert_eq!(steers(OsStr::new(name)), goes, "{name}");
         }
     }
 }

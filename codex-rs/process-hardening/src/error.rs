@@ -1,5 +1,7 @@
 //! Why this process could not be hardened.
 
+use std::ffi::OsString;
+
 use nix::errno::Errno;
 use thiserror::Error;
 
@@ -15,6 +17,12 @@ pub enum HardeningError {
     /// `setrlimit(RLIMIT_CORE)` failed or did not hold.
     #[error("core files could not be forbidden (RLIMIT_CORE 0/0)")]
     CoreLimit(#[source] Errno),
+    /// A variable is in the environment after it was removed.
+    #[error("the variable {name:?} could not be removed from the environment")]
+    StillSet {
+        /// The variable.
+        name: OsString,
+    },
     /// Another thread runs already, so the environment can't be changed soundly.
     #[error(
         "{threads} threads run already; the environment can be cleaned only while there is one"
@@ -35,6 +43,7 @@ impl HardeningError {
             Self::CoreLimit(_) => {
                 "a seccomp filter may forbid setrlimit(2): start it outside that sandbox"
             }
+            Self::StillSet { .. } => "start it without that variable",
             Self::NotFirst { .. } => {
                 "a preloaded library may have started a thread: start it without LD_PRELOAD"
             }

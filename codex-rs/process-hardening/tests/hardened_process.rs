@@ -39,7 +39,9 @@ fn main() -> ExitCode {
             }
         }
     }
-    say(&format!("{} passed, {failed} failed", tests.len() - failed));
+    // The words of the ordinary harness, for whoever counts.
+    let result = if failed == 0 { "ok" } else { "FAILED" };
+    say(&format!("test result: {result}. {} passed; {failed} failed", tests.len() - failed));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

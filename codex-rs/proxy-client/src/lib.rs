@@ -5,6 +5,7 @@
 //! A file that can be believed is still no proof that the proxy lives.
 //!
 //! Nothing here writes, connects, or knows how the proxy works inside.
+#![cfg(unix)] // codex-process-hardening says why, in one sentence.
 #![forbid(unsafe_code)]
 
 mod server_info;

@@ -137,6 +137,21 @@ async fn a_body_is_passed_on_while_it_is_still_being_sent() {
     assert_eq!(upstream.seen()[0].headers["transfer-encoding"], "chunked");
 }
 
+/// Trailers would be fields that nobody has filtered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_trailers_stay_here() {
+    let upstream = upstream(Scenario::Echo).await;
+    let proxy = Proxy::start(&upstream, &[]);
+    let mut client = proxy.connect();
+    let fields = ["Transfer-Encoding: chunked", "Trailer: X-Late, Authorization"];
+    client.send_request("POST /v1/responses", &fields, b"");
+    client.send("2\r\n{}\r\n0\r\nX-Late: 1\r\nAuthorization: Bearer mine\r\n\r\n");
+    assert_eq!(client.answer().status, 200);
+    let seen = &upstream.seen()[0];
+    assert_eq!(seen.trailers, http::HeaderMap::new());
+    assert!(!seen.headers.contains_key("trailer"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_body_arrives_whole() {
     let upstream = tls_upstream(Scenario::Echo).await;

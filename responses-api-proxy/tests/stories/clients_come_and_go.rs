@@ -47,6 +47,46 @@ async fn a_client_that_leaves_in_the_middle_of_its_body_cancels_it() {
     assert!(upstream.seen().is_empty(), "a part of a body was taken for the whole");
 }
 
+/// A client that reads late makes the upstream wait; the proxy does not take the difference into memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_of_an_endless_answer_costs_no_memory() {
+    const MEBIBYTES: u32 = 300;
+    let upstream = upstream(Scenario::Flood { mebibytes: MEBIBYTES }).await;
+    let proxy = Proxy::start(&upstream, &[]);
+    let mut client = proxy.connect();
+    client.post();
+    client.until("data: x");
+    std::thread::sleep(Duration::from_millis(500)); // The slowness under test.
+    assert_eq!(upstream.counts().answered, 0, "somebody has taken it all");
+    assert!(client.discard() > u64::from(MEBIBYTES) << 20);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak_kib < 64 << 10, "{peak_kib} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_not_chunked_as_it_says_is_refused() {
+    let upstream = upstream(Scenario::Echo).await;
+    let mut proxy = Proxy::start(&upstream, &[]);
+    let mut client = proxy.connect();
+    client.send_request("POST /v1/responses", &["Transfer-Encoding: chunked"], b"");
+    client.send("5\r\nhello\r\nZZ\r\n");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.error().0.as_str()), (400, "body_malformed"));
+    proxy.line_with("refused 400 body_malformed POST /v1/responses");
+    until(&upstream, |counts| counts.cancelled == 1).await;
+    assert!(upstream.seen().is_empty(), "a part of a body was taken for the whole");
+
+    // Who closes its side in the middle has left; if it still listens, it is told.
+    let mut client = proxy.connect();
+    client.send_request("POST /v1/responses", &["Content-Length: 9"], b"part");
+    client.half_close();
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.error().0.as_str()), (400, "body_incomplete"));
+    proxy.line_with("client_left 400 body_incomplete POST /v1/responses");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn more_requests_than_allowed_are_told_to_come_back_and_can() {
     let upstream = upstream(Scenario::Silent).await;

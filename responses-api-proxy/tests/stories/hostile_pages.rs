@@ -4,7 +4,7 @@ use codex_mock_upstream::Scenario;
 
 use crate::support::*;
 
-/// Defect 4: no check of Host and Origin, on `/shutdown` neither.
+/// Defect 4: no check of Host and Origin, nor on `/shutdown`.
 #[tokio::test(flavor = "multi_thread")]
 async fn defect_4_a_web_page_can_neither_ask_nor_stop() {
     let upstream = upstream(Scenario::Turn).await;
@@ -107,5 +107,14 @@ async fn what_is_not_http_gets_a_400_and_a_closed_connection() {
     }
     client.send("\r\n");
     client.until("HTTP/1.1 431 ");
+    // A head that is too large is refused also when all of it is there at once.
+    for size in [70_000, 90_000, 500_000] {
+        let field = format!("X-Large: {}", "x".repeat(size));
+        let mut client = proxy.connect();
+        let _ = client.try_send_request("POST /v1/responses", &[&field], b"{}");
+        client.until("HTTP/1.1 431 ");
+    }
     assert_eq!(upstream.counts().connections, 0);
+    let field = format!("X-Large: {}", "x".repeat(60_000));
+    assert_eq!(proxy.ask("POST /v1/responses", &[&field], b"{}").status, 200);
 }

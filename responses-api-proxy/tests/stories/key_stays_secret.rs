@@ -68,7 +68,7 @@ async fn its_own_account_cannot_look_into_the_proxy() {
     let files = limit("Max open files");
     assert_eq!(files[0], files[1], "the soft limit of open files is below the hard one");
     let warned =
-        proxy.said.iter().any(|line| line.contains("removed from the environment: LD_BIND_NOW"));
+        proxy.said.iter().any(|line| line.contains("taken out of the environment: LD_BIND_NOW"));
     assert!(warned, "{:?}", proxy.said);
 }
 
@@ -141,12 +141,16 @@ async fn no_answer_line_or_file_shows_the_key() {
         let answer = proxy.ask(&line, &[], b"");
         written.extend(answer.head.into_bytes().into_iter().chain(answer.body));
     }
+    // Nor a long line.
+    let long = "A".repeat(30_000);
+    assert_eq!(proxy.ask(&format!("{long} /{long}"), &[], b"").status, 403);
     written.extend(proxy.ask("POST /v1/responses", &["Origin: x"], b"{}").body);
     written.extend(proxy.ask("POST /v1/responses", &[], &[b'x'; 2_048]).body);
     written.extend(fs::read(&path).unwrap());
     written.extend(fs::read(format!("/proc/{}/cmdline", proxy.pid())).unwrap());
     let said = proxy.stop();
     assert!(said.contains("[key]") && said.contains("upstream_timeout"), "{said}");
+    assert!(said.lines().all(|line| line.len() < 400), "{said}");
     written.extend(said.into_bytes());
     for part in KEY.as_bytes().windows(8) {
         assert!(!contains(&written, part), "{} is in {}", text(part), text(&written));

@@ -147,6 +147,52 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signal_after_a_clients_shutdown_ends_it_at_once() {
+    let upstream = upstream(Scenario::Silent).await;
+    let mut proxy = Proxy::start(&upstream, &["--drain-timeout", "1h", "--http-shutdown"]);
+    let mut client = proxy.connect();
+    client.post();
+    client.until("event: response.created");
+    assert_eq!(proxy.ask("GET /shutdown", &[], b"").status, 200);
+    proxy.signal(Signal::SIGTERM);
+    let (status, said) = proxy.ended();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("proxy_stopped"), "{said}");
+}
+
+/// A terminal that closes ends the proxy in order; `nohup` keeps it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_stops_it_unless_it_was_told_to_ignore_them() {
+    let upstream = upstream(Scenario::Json).await;
+    let (_folder, path) = server_info();
+    let mut proxy = Proxy::start(&upstream, &["--server-info", str(&path)]);
+    proxy.signal(Signal::SIGHUP);
+    let (status, said) = proxy.ended();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(!path.exists());
+
+    let mut command = clean(std::process::Command::new("nohup"));
+    command.arg(crate::PROXY.0).args(crate::PROXY.1);
+    let proxy = Proxy::spawn(command.args(["--upstream-url", &upstream.responses_url()]));
+    proxy.signal(Signal::SIGHUP);
+    assert_eq!(proxy.ask("POST /v1/responses", &[], b"{}").status, 200);
+    proxy.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_runs_out_of_files_waits_and_goes_on() {
+    let upstream = upstream(Scenario::Json).await;
+    let mut command = clean(std::process::Command::new("sh"));
+    command.args(["-c", r#"ulimit -n 40; exec "$0" "$@""#, crate::PROXY.0]).args(crate::PROXY.1);
+    let mut proxy = Proxy::spawn(command.args(["--upstream-url", &upstream.responses_url()]));
+    let idle: Vec<Client> = (0..60).map(|_| proxy.connect()).collect();
+    let line = proxy.line_with("new connections have to wait");
+    assert!(line.contains("Too many open files"), "{line}");
+    drop(idle);
+    assert_eq!(proxy.ask("POST /v1/responses", &[], b"{}").status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_operator_who_stops_listening_does_not_stop_the_proxy() {
     let upstream = upstream(Scenario::Json).await;
     let mut proxy = Proxy::start(&upstream, &[]);

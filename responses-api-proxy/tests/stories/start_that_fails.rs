@@ -53,7 +53,7 @@ fn a_bad_upstream_is_refused_with_its_url() {
     for (url, expected) in [
         ("http://api.openai.com/v1/responses", "in the clear"),
         ("http://localhost:1/v1/responses", "in the clear"),
-        ("api.openai.com", "no URL"),
+        ("api.openai.com", "not a URL"),
         ("ftp://api.openai.com/", "scheme is ftp"),
         ("https://user:pw@api.openai.com/", "user name"),
         ("https://api.openai.com/#x", "fragment"),
@@ -71,12 +71,14 @@ fn authorities_that_cannot_be_read_are_named() {
         fs::write(&path, text).unwrap();
         path
     };
+    let authority = rcgen::generate_simple_self_signed(["test".to_owned()]).unwrap().cert.pem();
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (path, expected) in [
         (folder.path().join("missing.pem"), "No such file"),
         (file("empty.pem", ""), "no certificate in it"),
         (file("text.pem", "hello"), "no certificate in it"),
-        (file("broken.pem", broken), "as an authority"),
+        (file("broken.pem", broken), "no authority's"),
+        (file("half.pem", &format!("{authority}{broken}")), "no authority's"),
     ] {
         let said = failure(&run(&["--upstream-ca", str(&path)], KEY.as_bytes()), 1);
         assert!(said.contains(expected) && said.contains(str(&path)), "{said}");

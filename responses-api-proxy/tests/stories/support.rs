@@ -202,6 +202,16 @@ impl Client {
     /// A request on which only what matters to the test has to be said: `Host` and, for a body,
     /// `Content-Length` are added unless they are there.
     pub(crate) fn send_request(&mut self, line: &str, fields: &[&str], body: &[u8]) {
+        self.try_send_request(line, fields, body).unwrap();
+    }
+
+    /// The same where the proxy may close the connection before all of it is sent.
+    pub(crate) fn try_send_request(
+        &mut self,
+        line: &str,
+        fields: &[&str],
+        body: &[u8],
+    ) -> std::io::Result<()> {
         let mut head = format!("{line} HTTP/1.1\r\n");
         let says = |name: &str| fields.iter().any(|field| field.to_lowercase().starts_with(name));
         if !says("host:") {
@@ -215,7 +225,7 @@ impl Client {
         }
         let mut request = (head + "\r\n").into_bytes();
         request.extend_from_slice(body);
-        self.send(request);
+        self.stream.write_all(&request)
     }
 
     /// An ordinary request whose answer will be streamed.
@@ -240,6 +250,20 @@ impl Client {
             assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "the connection did not end");
         }
         ended
+    }
+
+    /// Reads to the end of a chunked body without keeping it; returns how many bytes came.
+    pub(crate) fn discard(&mut self) -> u64 {
+        let mut total = 0;
+        let mut chunk = vec![0; 1 << 20];
+        while !self.got.ends_with(b"\r\n0\r\n\r\n") {
+            let count = self.stream.read(&mut chunk).unwrap();
+            assert!(count > 0, "the answer ended early");
+            total += count as u64;
+            self.got.extend_from_slice(&chunk[..count]);
+            self.got.drain(..self.got.len().saturating_sub(16));
+        }
+        total
     }
 
     /// Reads one whole answer that has a length or none, or is chunked and small.

@@ -19,6 +19,12 @@ impl Answer {
         self.response.status().as_u16()
     }
 
+    /// The `Content-Type`, or nothing.
+    pub(crate) fn media_type(&self) -> String {
+        let value = self.response.headers().get("content-type").map(|value| value.as_bytes());
+        String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+    }
+
     /// Waits for the next event; returns when it had arrived, or `None` at the end of the stream.
     pub(crate) async fn next_event(&mut self) -> anyhow::Result<Option<Instant>> {
         loop {

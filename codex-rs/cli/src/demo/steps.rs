@@ -47,7 +47,8 @@ impl Steps {
             line(&json!({ "step": "end", "ok": true, "facts": facts }).to_string());
         } else {
             line(&format!("\nAll {steps} steps showed what they should, in {took_ms} ms."));
-            line("For real: printenv OPENAI_API_KEY | codex proxy");
+            let program = std::env::args_os().next().unwrap_or_else(|| "codex".into());
+            line(&format!("For real: printenv OPENAI_API_KEY | {} proxy", program.display()));
         }
     }
 }
