@@ -15,10 +15,10 @@ use tokio::time::timeout;
 
 use crate::admission::{self, Admission, Head, Policy};
 use crate::answer_body::AnswerBody;
-use crate::connection::Link;
 use crate::fault::Fault;
 use crate::forwarder::Forwarder;
 use crate::ledger::Ledger;
+use crate::link::{Forwarding, Link};
 use crate::request_body::Progress;
 use crate::stop::Stop;
 use crate::visible_cut::VisibleCut;
@@ -55,18 +55,19 @@ pub(crate) async fn exchange(
         match admission::admit(&proxy.policy, Head::of(&request))? {
             Admission::Shutdown => Ok(Answer::ShuttingDown),
             Admission::Forward(permit) => {
+                let forwarding = Forwarding::begin(&link).ok_or(Fault::ClientLeft)?;
                 let slot = place(&proxy).await?;
                 let answer = proxy.forwarder.send(permit, request, &progress).await?;
-                Ok(Answer::Upstream(answer, slot))
+                Ok(Answer::Upstream { answer, forwarding, slot })
             }
         }
     }
     .await;
 
     Ok(match answer {
-        Ok(Answer::Upstream(answer, slot)) => {
+        Ok(Answer::Upstream { answer, forwarding, slot }) => {
             ledger.record.answered(answer.status().as_u16());
-            let relayed = |body| VisibleCut::of(AnswerBody::new(body, ledger, link, slot));
+            let relayed = |body| VisibleCut::of(AnswerBody::new(body, ledger, forwarding, slot));
             answer.map(|body| Either::Right(relayed(body)))
         }
         Ok(Answer::ShuttingDown) => {
@@ -85,7 +86,7 @@ pub(crate) async fn exchange(
 }
 
 enum Answer {
-    Upstream(Response<reqwest::Body>, OwnedSemaphorePermit),
+    Upstream { answer: Response<reqwest::Body>, forwarding: Forwarding, slot: OwnedSemaphorePermit },
     ShuttingDown,
 }
 

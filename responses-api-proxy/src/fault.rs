@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     TooManyRequests {
         limit: usize,
     },
+    /// The client has hung up before its request was forwarded.
+    ClientLeft,
     /// The client broke its request off.
     BodyIncomplete,
     /// The request's body can't be parsed.
@@ -50,7 +52,9 @@ impl Fault {
             Self::Refused(Refusal::BodyTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::BodyIncomplete | Self::BodyMalformed => StatusCode::BAD_REQUEST,
+            Self::ClientLeft | Self::BodyIncomplete | Self::BodyMalformed => {
+                StatusCode::BAD_REQUEST
+            }
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Upstream(failure) => failure.status(),
         }
@@ -64,6 +68,7 @@ impl Fault {
             Self::Refused(Refusal::RouteNotAllowed) => Reason::RouteNotAllowed,
             Self::Refused(Refusal::BodyTooLarge) => Reason::BodyTooLarge,
             Self::TooManyRequests { .. } => Reason::TooManyRequests,
+            Self::ClientLeft => Reason::SendingSideClosed,
             Self::BodyIncomplete => Reason::BodyIncomplete,
             Self::BodyMalformed => Reason::BodyMalformed,
             Self::BodyTimeout(_) => Reason::BodyTimeout,
@@ -74,7 +79,7 @@ impl Fault {
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Upstream(_) => Outcome::UpstreamFailed,
-            Self::BodyIncomplete => Outcome::ClientLeft,
+            Self::ClientLeft | Self::BodyIncomplete => Outcome::ClientLeft,
             _ => Outcome::Refused,
         }
     }
@@ -111,6 +116,9 @@ impl Fault {
             Self::TooManyRequests { limit } => format!(
                 "{limit} requests are under way, as many as this proxy forwards at once; try again, or ask its operator to raise --max-concurrent"
             ),
+            Self::ClientLeft => {
+                "the client closed its sending side, which this proxy takes for leaving; keep it open until the answer has come".to_owned()
+            }
             Self::BodyIncomplete => "the connection ended before the request's body did".to_owned(),
             Self::BodyMalformed => {
                 "the request's body is not chunked as RFC 9112 section 7.1 says".to_owned()
@@ -150,6 +158,7 @@ impl Fault {
                 fields.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
             }
             Self::Refused(Refusal::BodyTooLarge)
+            | Self::ClientLeft
             | Self::BodyIncomplete
             | Self::BodyMalformed
             | Self::BodyTimeout(_) => {

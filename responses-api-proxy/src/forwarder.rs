@@ -45,6 +45,7 @@ impl Forwarder {
             .no_proxy()
             .dns_resolver(SystemResolver)
             .tcp_nodelay(true)
+            .tcp_user_timeout(None) // By default 30 s, also for an upstream that reads slowly.
             .connect_timeout(settings.connect_timeout)
             .pool_max_idle_per_host(settings.max_concurrent)
             .build()
@@ -91,6 +92,11 @@ impl Forwarder {
         if answer.status().is_informational() {
             return Err(
                 self.upstream_failed(Cause::NotHttp(format!("a final {}", answer.status())))
+            );
+        }
+        if let Some(coding) = headers::foreign_transfer_coding(answer.headers()) {
+            return Err(
+                self.upstream_failed(Cause::NotHttp(format!("the transfer coding {coding:?}")))
             );
         }
         *answer.headers_mut() = headers::for_client(answer.headers());

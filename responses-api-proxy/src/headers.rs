@@ -40,8 +40,19 @@ pub(crate) fn for_upstream(authorization: HeaderValue, client: &HeaderMap) -> He
 /// The fields of the client's answer: the upstream's but those of its connection.
 pub(crate) fn for_client(upstream: &HeaderMap) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(upstream.len());
-    pass_on(upstream, &mut fields, |_| true);
+    // RFC 9112 section 6.3: of two framings Transfer-Encoding counts, and ours is made anew.
+    let is_chunked = upstream.contains_key(TRANSFER_ENCODING);
+    pass_on(upstream, &mut fields, |name| !(is_chunked && name == CONTENT_LENGTH));
     fields
+}
+
+/// The transfer codings of an answer if they are any but `chunked` alone, which is all that is undone here.
+pub(crate) fn foreign_transfer_coding(upstream: &HeaderMap) -> Option<&HeaderValue> {
+    let mut codings = upstream.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (Some(only), None) if only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => None,
+        (first, _) => first,
+    }
 }
 
 /// Copies, in order, what is not hop-by-hop and may pass. (Removing would disturb the order.)
@@ -143,7 +154,6 @@ mod tests {
             ("connection", "x-gone"),
             ("x-gone", "x"),
             ("keep-alive", "timeout=5"),
-            ("transfer-encoding", "chunked"),
             ("proxy-authenticate", "Basic"),
             ("content-length", "2"),
             ("set-cookie", "a=b"),
@@ -152,5 +162,30 @@ mod tests {
         let passed = for_client(&answer);
         let names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["content-length", "set-cookie", "retry-after"]);
+    }
+
+    #[test]
+    fn an_answer_with_two_framings_keeps_neither() {
+        let answer =
+            fields(&[("transfer-encoding", "chunked"), ("content-length", "2"), ("x", "y")]);
+        let passed = for_client(&answer);
+        assert_eq!(passed.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x"]);
+    }
+
+    #[test]
+    fn chunked_is_the_only_transfer_coding_that_we_undo() {
+        for (codings, foreign) in [
+            (&[][..], false),
+            (&["chunked"], false),
+            (&["Chunked"], false),
+            (&["gzip, chunked"], true),
+            (&["gzip"], true),
+            (&["gzip", "chunked"], true),
+            (&["chunked", "chunked"], true),
+        ] {
+            let lines: Vec<_> =
+                codings.iter().map(|coding| ("transfer-encoding", *coding)).collect();
+            assert_eq!(foreign_transfer_coding(&fields(&lines)).is_some(), foreign, "{codings:?}");
+        }
     }
 }

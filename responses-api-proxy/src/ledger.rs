@@ -7,7 +7,7 @@ use codex_request_log::{OpenRecord, Outcome, Reason};
 use http::Request;
 
 use crate::exchange::Proxy;
-use crate::request_body::Progress;
+use crate::request_body::{Phase, Progress};
 use crate::stop::Stop;
 
 /// An [`OpenRecord`] that, when dropped, also knows how much was read and whether we were stopped.
@@ -31,6 +31,21 @@ impl Ledger {
         let id = proxy.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
         let record = OpenRecord::new(proxy.log.clone(), id, method, path);
         Self { record, progress: progress.clone(), stop: proxy.stop.clone() }
+    }
+}
+
+impl Ledger {
+    /// The answer has been cut. Where the client's own body was the cause, that is said.
+    pub(crate) fn cut(&mut self) {
+        let (outcome, reason) = match self.progress.phase() {
+            Phase::Broken => (Outcome::ClientLeft, Reason::BodyIncomplete),
+            Phase::Malformed => (Outcome::Cut, Reason::BodyMalformed),
+            Phase::TooLarge => (Outcome::Cut, Reason::BodyTooLarge),
+            Phase::UpstreamsTurn | Phase::ClientsTurn | Phase::Ended => {
+                (Outcome::Cut, Reason::UpstreamCut)
+            }
+        };
+        self.record.failed(outcome, reason, None);
     }
 }
 

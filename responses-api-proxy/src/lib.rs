@@ -13,12 +13,14 @@
 mod admission;
 mod answer_body;
 mod args;
+mod client_stream;
 mod connection;
 mod exchange;
 mod fault;
 mod forwarder;
 mod headers;
 mod ledger;
+mod link;
 mod listener;
 pub mod report;
 mod request_body;

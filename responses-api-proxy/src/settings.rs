@@ -30,7 +30,7 @@ impl Settings {
             return Err(StartError::WorkloadIdentity { flag });
         }
         let upstream = UpstreamUrl::parse(&args.upstream_url)
-            .map_err(|source| StartError::UpstreamUrl { url: args.upstream_url, source })?;
+            .map_err(|source| StartError::UpstreamUrl { url: shown(&args.upstream_url), source })?;
         let server_info = match args.server_info {
             None => None,
             Some(path) => Some(
@@ -50,5 +50,13 @@ impl Settings {
             max_body_bytes: args.max_body.as_u64(),
             max_concurrent: usize::from(args.max_concurrent),
         })
+    }
+}
+
+/// A URL that can't be used, as it may be printed: without a password that is in it.
+fn shown(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((_, rest)) => format!("…@{rest}"),
+        None => url.to_owned(),
     }
 }

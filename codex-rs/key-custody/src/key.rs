@@ -36,9 +36,9 @@ impl ApiKey {
     /// [`CustodyError`] says what is wrong with the input without showing any of it. The terminal is
     /// as it was before, also after ^C.
     pub fn read(input: BorrowedFd<'_>, prompt: &str) -> Result<Self, CustodyError> {
-        let _hidden = tty::hide_input(input, prompt)?;
+        let hidden = tty::hide_input(input, prompt)?;
         let mut buffer = Zeroizing::new([0; read::BUFFER_BYTES]);
-        let field_bytes = read::read_field(input, &mut buffer)?;
+        let field_bytes = read::read_field(input, hidden.as_ref(), &mut buffer)?;
         Self::take(&buffer[..field_bytes])
     }
 

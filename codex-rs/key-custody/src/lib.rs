@@ -16,6 +16,7 @@ mod key;
 mod mlock;
 mod read;
 mod tty;
+mod wait;
 
 pub use error::CustodyError;
 pub use key::ApiKey;

@@ -5,8 +5,8 @@ use std::os::fd::BorrowedFd;
 use nix::errno::Errno;
 use nix::unistd;
 
-use crate::tty::INTERRUPT;
-use crate::{CustodyError, MAX_KEY_BYTES};
+use crate::tty::{HiddenInput, INTERRUPT};
+use crate::{CustodyError, MAX_KEY_BYTES, wait};
 
 /// What stands before the key in the field (RFC 6750 section 2.1).
 pub(crate) const BEARER: &[u8] = b"Bearer ";
@@ -15,30 +15,41 @@ pub(crate) const BEARER: &[u8] = b"Bearer ";
 pub(crate) const BUFFER_BYTES: usize = BEARER.len() + MAX_KEY_BYTES + 3;
 
 /// Puts `Bearer KEY` at the beginning of `buffer` and returns how many bytes that is.
+///
+/// `terminal` is given if the input is one: then a line is all there is.
 pub(crate) fn read_field(
     input: BorrowedFd<'_>,
+    terminal: Option<&HiddenInput<'_>>,
     buffer: &mut [u8; BUFFER_BYTES],
 ) -> Result<usize, CustodyError> {
     let (scheme, room) = buffer.split_at_mut(BEARER.len());
     scheme.copy_from_slice(BEARER);
-    let read = read_to_end(input, room)?;
+    let read = read_to_end(input, terminal, room)?;
     Ok(BEARER.len() + key_bytes(&room[..read])?)
 }
 
 /// Fills `room` until the input ends, a terminal's line ends, or the room does.
-fn read_to_end(input: BorrowedFd<'_>, room: &mut [u8]) -> Result<usize, CustodyError> {
-    let is_terminal = unistd::isatty(input).unwrap_or(false);
+fn read_to_end(
+    input: BorrowedFd<'_>,
+    terminal: Option<&HiddenInput<'_>>,
+    room: &mut [u8],
+) -> Result<usize, CustodyError> {
     let mut filled = 0;
     while filled < room.len() {
+        // Also because whoever started us may have left the input non-blocking.
+        let signals = terminal.map(|hidden| &hidden.signals);
+        if !wait::until_readable(input, signals).map_err(CustodyError::Read)? {
+            return Err(CustodyError::Interrupted);
+        }
         match unistd::read(input, &mut room[filled..]) {
             Ok(0) => break,
             Ok(count) => filled += count,
-            Err(Errno::EINTR) => {}
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => return Err(CustodyError::Read(errno)),
         }
         match room[..filled].last() {
-            Some(b'\n') if is_terminal => break,
-            Some(&INTERRUPT) if is_terminal => return Err(CustodyError::Interrupted),
+            Some(b'\n') if terminal.is_some() => break,
+            Some(&INTERRUPT) if terminal.is_some() => return Err(CustodyError::Interrupted),
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 use nix::unistd;
 
 use crate::CustodyError;
+use crate::wait::Blocked;
 
 /// ^C: the last byte of a line that the user gave up.
 pub(crate) const INTERRUPT: u8 = 0x03;
@@ -20,6 +21,8 @@ pub(crate) const INTERRUPT: u8 = 0x03;
 pub(crate) struct HiddenInput<'fd> {
     terminal: BorrowedFd<'fd>,
     before: Termios,
+    /// Dropped after the terminal has been restored: what is pending then may end the process.
+    pub(crate) signals: Blocked,
 }
 
 /// Hides what is typed and shows `prompt`; `None` if `input` is not a terminal.
@@ -30,6 +33,7 @@ pub(crate) fn hide_input<'fd>(
     if !unistd::isatty(input).unwrap_or(false) {
         return Ok(None);
     }
+    let signals = Blocked::new().map_err(CustodyError::Terminal)?;
     let before = termios::tcgetattr(input).map_err(CustodyError::Terminal)?;
     let mut hidden = before.clone();
     hidden.local_flags.remove(LocalFlags::ECHO | LocalFlags::ISIG);
@@ -38,7 +42,7 @@ pub(crate) fn hide_input<'fd>(
     hidden.control_chars[VSUSP] = _POSIX_VDISABLE;
     // What was typed before the prompt was shown is not meant for it: TCSAFLUSH drops it.
     termios::tcsetattr(input, SetArg::TCSAFLUSH, &hidden).map_err(CustodyError::Terminal)?;
-    let guard = HiddenInput { terminal: input, before };
+    let guard = HiddenInput { terminal: input, before, signals };
     // `codex proxy </dev/tty` opens the terminal for reading only.
     unistd::write(input, prompt.as_bytes())
         .or_else(|_| unistd::write(std::io::stderr(), prompt.as_bytes()))

@@ -14,6 +14,12 @@ pub enum HardeningError {
     /// The kernel accepted the call and still reports the process as dumpable.
     #[error("this process is still dumpable after it asked not to be")]
     StillDumpable,
+    /// Another process attached to this one before it could refuse.
+    #[error("process {tracer} traces this one and could read all that it does")]
+    Traced {
+        /// Its process ID.
+        tracer: u32,
+    },
     /// `setrlimit(RLIMIT_CORE)` failed or did not hold.
     #[error("core files could not be forbidden (RLIMIT_CORE 0/0)")]
     CoreLimit(#[source] Errno),
@@ -40,6 +46,7 @@ impl HardeningError {
             Self::Dumpable(_) | Self::StillDumpable => {
                 "a seccomp filter or an unusual kernel may forbid prctl(2): start it outside that sandbox"
             }
+            Self::Traced { .. } => "start it without a debugger or strace",
             Self::CoreLimit(_) => {
                 "a seccomp filter may forbid setrlimit(2): start it outside that sandbox"
             }

@@ -21,6 +21,14 @@ fn main() -> ExitCode {
     match std::env::var(ROLE).as_deref() {
         Ok("hardened") => return child(true),
         Ok("control") => return child(false),
+        Ok("traced") => {
+            // From here on the parent traces this process.
+            return if nix::sys::ptrace::traceme().is_ok() {
+                child(true)
+            } else {
+                ExitCode::FAILURE
+            };
+        }
         Ok("reader") => return read_memory(),
         _ => {}
     }
@@ -28,6 +36,7 @@ fn main() -> ExitCode {
         ("a_same_uid_reader_is_refused", a_same_uid_reader_is_refused),
         ("core_files_are_forbidden", core_files_are_forbidden),
         ("linker_variables_are_gone_and_named", linker_variables_are_gone_and_named),
+        ("a_process_that_is_traced_refuses_to_go_on", a_process_that_is_traced_refuses_to_go_on),
     ];
     let mut failed = 0;
     for (name, test) in tests {
@@ -180,4 +189,11 @@ fn linker_variables_are_gone_and_named() -> Outcome {
     } else {
         Err(hardened.line.clone().into())
     }
+}
+
+fn a_process_that_is_traced_refuses_to_go_on() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let traced = start(&program(folder.path())?, "traced")?;
+    let expected = format!("error process {} traces this one", std::process::id());
+    if traced.line.starts_with(&expected) { Ok(()) } else { Err(traced.line.clone().into()) }
 }

@@ -17,6 +17,8 @@ pub enum Reason {
     TooManyRequests,
     /// The request's body is larger than the operator allows.
     BodyTooLarge,
+    /// The client closed its sending side before its request was forwarded.
+    SendingSideClosed,
     /// The client's connection ended before its body did.
     BodyIncomplete,
     /// The request's body can't be parsed.
@@ -51,6 +53,7 @@ impl Reason {
             Self::RouteNotAllowed => "route_not_allowed",
             Self::TooManyRequests => "too_many_requests",
             Self::BodyTooLarge => "body_too_large",
+            Self::SendingSideClosed => "sending_side_closed",
             Self::BodyIncomplete => "body_incomplete",
             Self::BodyMalformed => "body_malformed",
             Self::BodyTimeout => "body_timeout",

@@ -22,6 +22,34 @@ async fn defect_7_a_client_that_leaves_a_silent_stream_cancels_it() {
     assert!(line.contains(" 200 POST /v1/responses "), "{line}");
 }
 
+/// hyper does not read on while it holds what it has not parsed: a line end after the request, as some
+/// clients send it, or the next request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_unread_bytes_behind_is_missed_too() {
+    for surplus in ["\r\n", "\n", "GET / HTTP/1.1\r\n"] {
+        for scenario in [Scenario::Silent, Scenario::Hang] {
+            let upstream = upstream(scenario.clone()).await;
+            let mut proxy = Proxy::start(&upstream, &["--max-concurrent", "1"]);
+            let mut client = proxy.connect();
+            client.post();
+            client.send(surplus);
+            until(&upstream, |counts| counts.requests == 1 && counts.body_bytes > 0).await;
+            if scenario == Scenario::Silent {
+                client.until("event: response.created");
+            }
+            drop(client);
+            until(&upstream, |counts| counts.cancelled == 1 && counts.disconnections == 1).await;
+            proxy.line_with("client_left");
+            upstream.script([Scenario::Turn]);
+            assert_eq!(
+                proxy.ask("POST /v1/responses", &[], b"{}").status,
+                200,
+                "its place is taken"
+            );
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_before_the_answer_began_cancels_it() {
     let upstream = upstream(Scenario::Hang).await;
@@ -32,6 +60,17 @@ async fn a_client_that_leaves_before_the_answer_began_cancels_it() {
     drop(client);
     until(&upstream, |counts| counts.cancelled == 1 && counts.disconnections == 1).await;
     proxy.line_with("client_left");
+}
+
+/// A refusal is our own to say: it reaches also a client that has closed its sending side.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_sending_side_is_a_client_that_left_and_a_refusal_still_reaches_it() {
+    let upstream = upstream(Scenario::Turn).await;
+    let proxy = Proxy::start(&upstream, &[]);
+    let mut client = proxy.connect();
+    client.send_request("GET /v1/models", &[], b"");
+    client.half_close();
+    assert_eq!(client.answer().status, 403);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,16 +114,8 @@ async fn a_body_that_is_not_chunked_as_it_says_is_refused() {
     let answer = client.answer();
     assert_eq!((answer.status, answer.error().0.as_str()), (400, "body_malformed"));
     proxy.line_with("refused 400 body_malformed POST /v1/responses");
-    until(&upstream, |counts| counts.cancelled == 1).await;
+    until(&upstream, |counts| counts.disconnections == 1).await;
     assert!(upstream.seen().is_empty(), "a part of a body was taken for the whole");
-
-    // Who closes its side in the middle has left; if it still listens, it is told.
-    let mut client = proxy.connect();
-    client.send_request("POST /v1/responses", &["Content-Length: 9"], b"part");
-    client.half_close();
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.error().0.as_str()), (400, "body_incomplete"));
-    proxy.line_with("client_left 400 body_incomplete POST /v1/responses");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 
 use codex_mock_upstream::Scenario;
 use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use nix::unistd::Pid;
 
 use crate::support::*;
 
@@ -95,6 +98,18 @@ async fn the_key_is_not_echoed_and_the_terminal_is_given_back() {
     client.post();
     client.until("response.completed"); // So the key is the one that was typed.
     assert_eq!(upstream.counts().wrong_bearer, 0);
+}
+
+/// A signal at the prompt ends it as it would end anything, but the terminal echoes again.
+#[test]
+fn a_signal_at_the_prompt_ends_it_and_gives_the_terminal_back() {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let mut terminal = Terminal::with_proxy(&[]);
+        terminal.shows("shown): ");
+        kill(Pid::from_raw(terminal.child.id().try_into().unwrap()), signal).unwrap();
+        assert_eq!(terminal.child.wait().unwrap().signal(), Some(signal as i32));
+        assert!(terminal.is_as_before() && terminal.echoes());
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::{Duration, Instant};
 
 use codex_mock_upstream::Scenario;
 use codex_proxy_client::ServerInfo;
@@ -128,6 +129,22 @@ async fn a_stream_that_outlasts_the_drain_timeout_is_cut_visibly() {
     assert_eq!(status.code(), Some(0), "{said}");
     assert_eq!(said.matches("cut 200 proxy_stopped").count(), 2, "{said}");
     until(&upstream, |counts| counts.cancelled == 2).await;
+}
+
+/// hyper reads a small body that we refused; there is nothing left to wait for then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_long_ago_does_not_hold_up_a_stop() {
+    let upstream = upstream(Scenario::Json).await;
+    let mut proxy = Proxy::start(&upstream, &[]);
+    let mut client = proxy.connect();
+    client.send_request("POST /nope", &[], b"refused");
+    assert_eq!(client.answer().status, 403);
+    let told = Instant::now();
+    proxy.signal(Signal::SIGTERM);
+    let (status, said) = proxy.ended();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(told.elapsed() < Duration::from_secs(4), "it waited for the client, which stays");
+    drop(client);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -201,6 +201,48 @@ fn an_answer_shorter_than_its_length_is_a_cut() {
     proxy.line_with("cut 200 upstream_cut");
 }
 
+/// Two framings: the chunks count, and the stale length must not end the answer early (RFC 9112 section 6.3).
+#[test]
+fn an_answer_with_a_length_and_chunks_is_as_long_as_its_chunks() {
+    for length in ["5", "50"] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
+        );
+        let address = raw_upstream(answer.leak().as_bytes());
+        let proxy = Proxy::start_for(&format!("http://{address}/v1/responses"), &[]);
+        let answer = proxy.ask("POST /v1/responses", &[], b"{}");
+        assert!(!answer.head.contains("content-length"), "{}", answer.head);
+        assert!(contains(&answer.body, b"hello") && contains(&answer.body, b" world"));
+        let said = proxy.stop();
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn an_answer_in_another_transfer_coding_is_not_taken_for_plain() {
+    for coding in ["gzip, chunked", "gzip"] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        );
+        let url = format!("http://{}/v1/responses", raw_upstream(answer.leak().as_bytes()));
+        fails(&url, &[], 502, "upstream_protocol", &["transfer coding", coding]);
+    }
+}
+
+#[test]
+fn an_answer_with_trailers_is_complete_without_them() {
+    let url = format!(
+        "http://{}/v1/responses",
+        raw_upstream(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Late: 1\r\n\r\n")
+    );
+    let proxy = Proxy::start_for(&url, &[]);
+    let answer = proxy.ask("POST /v1/responses", &["TE: trailers"], b"{}");
+    assert!(contains(&answer.body, b"hello") && !contains(&answer.body, b"X-Late"));
+    let said = proxy.stop();
+    assert_eq!(said.lines().count(), 1, "it was recorded as a failure: {said}");
+}
+
 /// Defect 3: redirects are followed, and the new host receives the key.
 #[tokio::test(flavor = "multi_thread")]
 async fn defect_3_a_redirect_is_relayed_and_never_followed() {

@@ -1,0 +1,70 @@
+//! What a connection and its exchanges tell each other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::Version;
+
+use crate::request_body::{Phase, Progress};
+
+/// The facts that a connection and its exchanges share. (A connection has one exchange at a time.)
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    http_1_0: AtomicBool,
+    cut: AtomicBool,
+    body: Mutex<Option<Progress>>,
+    // Both sequentially consistent: whoever comes second sees what the first has said.
+    forwarding: AtomicBool,
+    left: AtomicBool,
+}
+
+impl Link {
+    /// A request's head has been read.
+    pub(crate) fn began(&self, version: Version, body: &Progress) {
+        self.http_1_0.store(version == Version::HTTP_10, Ordering::Relaxed);
+        *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body.clone());
+    }
+
+    /// The answer won't be ended.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client could take a closed connection for the end of its answer.
+    pub(crate) fn cut_would_be_missed(&self) -> bool {
+        self.cut.load(Ordering::Relaxed) && self.http_1_0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn has_unread_body(&self) -> bool {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.as_ref().is_some_and(|progress| progress.phase() != Phase::Ended)
+    }
+
+    /// The client has hung up. Returns whether the upstream is at work for it, which is to end at once;
+    /// without that, hyper may still have something of our own to say.
+    pub(crate) fn client_left(&self) -> bool {
+        self.left.store(true, Ordering::SeqCst);
+        self.forwarding.load(Ordering::SeqCst)
+    }
+}
+
+/// While it lives, the upstream is at work for this connection's client, or about to be.
+#[derive(Debug)]
+pub(crate) struct Forwarding {
+    pub(crate) link: Arc<Link>,
+}
+
+impl Forwarding {
+    /// `None` if the client has hung up.
+    pub(crate) fn begin(link: &Arc<Link>) -> Option<Self> {
+        link.forwarding.store(true, Ordering::SeqCst);
+        let forwarding = Self { link: Arc::clone(link) };
+        if link.left.load(Ordering::SeqCst) { None } else { Some(forwarding) }
+    }
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        self.link.forwarding.store(false, Ordering::SeqCst);
+    }
+}
