@@ -231,6 +231,15 @@ fn an_answer_in_another_transfer_coding_is_not_taken_for_plain() {
 }
 
 #[test]
+fn an_http_1_0_answer_reaches_an_http_1_1_client_as_such() {
+    let address = raw_upstream(b"HTTP/1.0 200 OK\r\nX-Old: yes\r\n\r\nhello");
+    let proxy = Proxy::start_for(&format!("http://{address}/v1/responses"), &[]);
+    let answer = proxy.ask("POST /v1/responses", &[], b"{}");
+    assert!(answer.head.starts_with("HTTP/1.1 200 OK\r\nx-old: yes\r\n"), "{}", answer.head);
+    assert!(text(&answer.body).ends_with("hello\r\n0\r\n\r\n"), "{}", text(&answer.body));
+}
+
+#[test]
 fn an_answer_with_trailers_is_complete_without_them() {
     let url = format!(
         "http://{}/v1/responses",
