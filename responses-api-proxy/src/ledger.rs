@@ -32,9 +32,7 @@ impl Ledger {
         let record = OpenRecord::new(proxy.log.clone(), id, method, path);
         Self { record, progress: progress.clone(), stop: proxy.stop.clone() }
     }
-}
 
-impl Ledger {
     /// The answer has been cut. Where the client's own body was the cause, that is said.
     pub(crate) fn cut(&mut self) {
         let (outcome, reason) = match self.progress.phase() {

@@ -36,7 +36,7 @@ pub(crate) fn hardened(hardened: &Hardened) {
         line("  what they name may have been loaded into this process: start it without them");
     }
     if !authorities.is_empty() {
-        line(&format!("warning: not believed: {}", authorities.join(", ")));
+        line(&format!("warning: not used: {}", authorities.join(", ")));
         line("  name certificate authorities with --upstream-ca instead");
     }
 }

@@ -25,7 +25,8 @@ use crate::{ServeArgs, StartError, listener, report, server, tls};
 /// How long the log's last lines may take when nobody reads them.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Runs the proxy until it is stopped by SIGTERM, SIGINT or `GET /shutdown`.
+/// Runs the proxy until it is stopped by SIGTERM, SIGINT, SIGHUP or `GET /shutdown`, then until its
+/// connections have ended or been ended. Blocks meanwhile; it brings its own runtime.
 ///
 /// `hardened` is the evidence that this process may hold a key.
 ///

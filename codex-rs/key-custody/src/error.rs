@@ -43,7 +43,7 @@ impl CustodyError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Empty => {
-                "is the variable or file set that it comes from? Or start this at a terminal to be asked for it"
+                "see whether the variable or file that it comes from is empty, or start this at a terminal to be asked"
             }
             Self::Read(_) => "pipe the key in, or start this at a terminal to be asked for it",
             Self::Interrupted => "nothing was started",

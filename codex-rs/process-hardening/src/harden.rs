@@ -15,13 +15,13 @@ impl Hardened {
     /// The names of the variables that were in the environment and are not any more.
     ///
     /// Worth a warning: the dynamic linker had read `LD_PRELOAD` before `main` began, so a library
-    /// that it names is in this process already.
+    /// that it names may be in this process already.
     pub fn removed_variables(&self) -> &[OsString] {
         &self.removed_variables
     }
 }
 
-/// Hardens this process: not dumpable, no core file, no linker variables.
+/// Hardens this process: not dumpable, not traced, no core file, no variable that steers it.
 ///
 /// Call it first in `main`. It reads each setting back, so `Ok` means that the kernel agrees.
 ///

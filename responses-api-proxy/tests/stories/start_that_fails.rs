@@ -147,6 +147,13 @@ fn help_names_every_flag_and_version_the_version() {
     ] {
         assert!(help.contains(flag), "no {flag} in {help}");
     }
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let flags = help.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
+    for flag in flags.map(|rest| rest.split(' ').next().unwrap()) {
+        let is_told = readme.contains(&format!("| `--{flag}")) || flag == "version";
+        assert!(is_told, "README.md has no row for --{flag}");
+    }
     assert!(help.contains("https://api.openai.com/v1/responses"), "{help}");
     assert!(!help.contains("oidc"), "{help}");
     assert!(text(&run(&["--version"], b"").stdout).contains(env!("CARGO_PKG_VERSION")));

@@ -15,6 +15,26 @@ use crate::support::*;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recipe_with_sudo.sh");
 
+/// What README tells people to type is what the script runs.
+#[test]
+fn the_script_is_the_readmes_recipe() {
+    let script = fs::read_to_string(SCRIPT).unwrap();
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    for command in [
+        "sudo install -o root -m 755 ",
+        "printenv OPENAI_API_KEY | sudo codex responses-api-proxy --http-shutdown ",
+        "--server-info /tmp/server-info.json",
+        "unset OPENAI_API_KEY",
+        r#"PORT=$(sed -n 's/.*"port":\([0-9]*\).*/\1/p' /tmp/server-info.json)"#,
+        r#"-c 'model_provider="openai-proxy"' \"#,
+        r#"-c "model_providers.openai-proxy={name=\"Key guard\",base_url=\"http://127.0.0.1:$PORT/v1\",wire_api=\"responses\"}" \"#,
+        r#"curl --fail --silent --show-error "http://127.0.0.1:$PORT/shutdown""#,
+    ] {
+        assert!(script.contains(command) && readme.contains(command), "{command}");
+    }
+}
+
 fn missing() -> Option<&'static str> {
     let has = |program: &str| {
         std::env::var_os("PATH").is_some_and(|path| {
