@@ -1,6 +1,7 @@
 //! The key goes to the upstream's Authorization field and nowhere else.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -70,6 +71,48 @@ async fn its_own_account_cannot_look_into_the_proxy() {
     let warned =
         proxy.said.iter().any(|line| line.contains("taken out of the environment: LD_BIND_NOW"));
     assert!(warned, "{:?}", proxy.said);
+}
+
+/// A key that could be written to swap is not taken.
+#[test]
+fn memory_that_cannot_be_locked_ends_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = copied_program(folder.path());
+    let mut command = clean(Command::new("sh"));
+    command.args(["-c", r#"ulimit -l 0; echo key-1234 | "$0""#]).arg(program.get_program());
+    let output = as_ordinary_account(&mut command).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("could not be locked") && said.contains("hint: "), "{said}");
+    assert!(!said.contains("ready"), "{said}");
+}
+
+/// A process that was traced from its first instruction does not go on to read a key.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_proxy_under_a_debugger_does_not_start() {
+    use nix::sys::ptrace;
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::Pid;
+    use std::process::Stdio;
+
+    let mut command = program();
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    #[expect(unsafe_code, reason = "only the child itself can ask to be traced from execve(2) on")]
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe {
+        command.pre_exec(|| ptrace::traceme().map_err(Into::into))
+    };
+    let mut traced = command.spawn().unwrap();
+    let pid = Pid::from_raw(traced.id().try_into().unwrap());
+    // It stops where execve(2) has succeeded, and goes on with its tracer attached.
+    assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Stopped(..)));
+    ptrace::cont(pid, None).unwrap();
+    let mut said = String::new();
+    traced.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(traced.wait().unwrap().code(), Some(1));
+    let expected = format!("error: process {} traces this one", nix::unistd::gettid());
+    assert!(said.starts_with(&expected) && said.contains("hint: "), "{said}");
 }
 
 /// All that can be read of a process's memory, by root.
