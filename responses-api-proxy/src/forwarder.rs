@@ -37,7 +37,11 @@ impl Forwarder {
         key: ApiKey,
         tls: ClientConfig,
     ) -> Result<Self, StartError> {
-        let client = reqwest::Client::builder()
+        let client = reqwest::Client::builder();
+        // By default 30 s, also for an upstream that reads slowly.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let client = client.tcp_user_timeout(None);
+        let client = client
             .tls_backend_preconfigured(tls)
             .http1_only()
             .redirect(redirect::Policy::none())
@@ -45,7 +49,6 @@ impl Forwarder {
             .no_proxy()
             .dns_resolver(SystemResolver)
             .tcp_nodelay(true)
-            .tcp_user_timeout(None) // By default 30 s, also for an upstream that reads slowly.
             .connect_timeout(settings.connect_timeout)
             .pool_max_idle_per_host(settings.max_concurrent)
             .build()

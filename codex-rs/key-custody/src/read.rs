@@ -47,9 +47,12 @@ fn read_to_end(
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => return Err(CustodyError::Read(errno)),
         }
-        match room[..filled].last() {
-            Some(b'\n') if terminal.is_some() => break,
-            Some(&INTERRUPT) if terminal.is_some() => return Err(CustodyError::Interrupted),
+        match (terminal, room[..filled].last()) {
+            (Some(_), Some(b'\n')) => break,
+            (Some(terminal), Some(&INTERRUPT)) => {
+                terminal.end_line();
+                return Err(CustodyError::Interrupted);
+            }
             _ => {}
         }
     }

@@ -50,6 +50,13 @@ pub(crate) fn hide_input<'fd>(
     Ok(Some(guard))
 }
 
+impl HiddenInput<'_> {
+    /// Ends the line that the prompt is on. (The end of an ordinary line is echoed.)
+    pub(crate) fn end_line(&self) {
+        let _ = unistd::write(self.terminal, b"\n"); // Only the looks of what is said next.
+    }
+}
+
 impl Drop for HiddenInput<'_> {
     fn drop(&mut self) {
         // Nothing better can be done if this fails: the terminal is gone.

@@ -119,6 +119,7 @@ fn ctrl_c_at_the_prompt_ends_it_and_gives_the_terminal_back() {
     terminal.types("sk-half\u{3}");
     let said = terminal.stderr_until("hint: ");
     assert!(said.contains("error: interrupted"), "{said}");
+    terminal.shows("\n"); // What is said next begins on a line of its own.
     assert_eq!(terminal.child.wait().unwrap().code(), Some(1));
     assert!(terminal.is_as_before() && terminal.echoes());
 }
