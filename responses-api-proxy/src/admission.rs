@@ -4,7 +4,8 @@
 //! one `if` here, and one row in the table of tests.
 
 use http::header::{CONTENT_LENGTH, HOST, ORIGIN, UPGRADE};
-use http::{HeaderMap, HeaderName, Method, Request, Uri};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Uri};
 
 use crate::headers::lists;
 
@@ -28,8 +29,8 @@ pub(crate) struct Head<'request> {
 }
 
 impl<'request> Head<'request> {
-    pub(crate) fn of<Body>(request: &'request Request<Body>) -> Self {
-        Self { method: request.method(), target: request.uri(), fields: request.headers() }
+    pub(crate) fn of(head: &'request Parts) -> Self {
+        Self { method: &head.method, target: &head.uri, fields: &head.headers }
     }
 
     /// Whether this is exactly `method path`: origin-form, no query, no escapes.
@@ -114,6 +115,8 @@ fn announced_body_bytes(fields: &HeaderMap) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     const POLICY: Policy = Policy { port: 4_321, http_shutdown: true, max_body_bytes: 100 };
@@ -124,7 +127,7 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        admit(policy, Head::of(&request.body(()).unwrap()))
+        admit(policy, Head::of(&request.body(()).unwrap().into_parts().0))
     }
 
     const OURS: (&str, &str) = ("host", "127.0.0.1:4321");

@@ -1,6 +1,7 @@
 //! An answer's body on its way down: every piece at once, unchanged, and a cut stays a cut.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ pub(crate) struct AnswerBody {
     upstream: reqwest::Body,
     ledger: Ledger,
     forwarding: Forwarding,
-    _slot: OwnedSemaphorePermit,
+    _slot: Arc<OwnedSemaphorePermit>,
 }
 
 /// The upstream's answer ended before its end: hyper ends the client's connection for it.
@@ -30,7 +31,7 @@ impl AnswerBody {
         upstream: reqwest::Body,
         mut ledger: Ledger,
         forwarding: Forwarding,
-        slot: OwnedSemaphorePermit,
+        slot: Arc<OwnedSemaphorePermit>,
     ) -> Self {
         if upstream.is_end_stream() {
             ledger.record.completed(); // hyper won't ask for a body that is empty.

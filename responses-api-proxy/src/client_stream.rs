@@ -29,15 +29,15 @@ pub(crate) const SEES_HANG_UPS: bool = cfg!(any(target_os = "linux", target_os =
 
 /// Ready once the client has closed the connection, or its sending side. Cancel safe.
 pub(crate) async fn hang_up(stream: &TcpStream) {
-    // Asks for urgent data, which nobody sends, because tokio adds the end of reading to that and not the
-    // arrival of data, of which there may be any amount.
+    // The interest in urgent data stands for the end of reading alone: tokio counts that as a part of it,
+    // registers no socket for urgent data itself, and does not wake it for any other data.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Ok(ready) = stream.ready(tokio::io::Interest::PRIORITY).await
         && ready.is_read_closed()
     {
         return;
     }
-    // Urgent data after all: unread, it would wake us for ever.
+    // Elsewhere, or at the runtime's end.
     let _ = stream;
     std::future::pending().await
 }

@@ -68,13 +68,15 @@ async fn serve_http(proxy: &Arc<Proxy>, stream: &Arc<TcpStream>, link: &Arc<Link
                 link.cut();
                 return false;
             }
-            ended = &mut connection => return ended.is_ok(),
+            // Before the connection: who has left already is not forwarded any more, but told so.
             () = &mut hung_up, if !has_left => {
                 has_left = true;
                 if link.client_left() {
+                    link.cut(); // Should only its sending side be closed.
                     return false;
                 }
             }
+            ended = &mut connection => return ended.is_ok(),
             () = &mut closed, if !is_closed => {
                 is_closed = true;
                 connection.as_mut().graceful_shutdown();

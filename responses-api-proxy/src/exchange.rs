@@ -47,17 +47,20 @@ pub(crate) async fn exchange(
     link: Arc<Link>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let progress = Progress::of(request.body());
-    let mut ledger = Ledger::open(&proxy, &request, &progress);
-    link.began(request.version(), &progress);
+    let (head, body) = request.into_parts();
+    let progress = Progress::of(body);
+    let mut ledger = Ledger::open(&proxy, &head, &progress);
+    link.began(head.version, &progress);
 
     let answer: Result<Answer, Fault> = async {
-        match admission::admit(&proxy.policy, Head::of(&request))? {
+        match admission::admit(&proxy.policy, Head::of(&head))? {
             Admission::Shutdown => Ok(Answer::ShuttingDown),
             Admission::Forward(permit) => {
                 let forwarding = Forwarding::begin(&link).ok_or(Fault::ClientLeft)?;
-                let slot = place(&proxy).await?;
-                let answer = proxy.forwarder.send(permit, request, &progress).await?;
+                let slot = Arc::new(place(&proxy).await?);
+                let sent =
+                    proxy.forwarder.send(permit, &head.headers, &progress, Arc::clone(&slot));
+                let answer = sent.await?;
                 Ok(Answer::Upstream { answer, forwarding, slot })
             }
         }
@@ -80,13 +83,19 @@ pub(crate) async fn exchange(
         Err(fault) => {
             ledger.record.answered(fault.status().as_u16());
             ledger.record.failed(fault.outcome(), fault.reason(), fault.detail());
-            fault.into_response(&proxy.policy).map(|text| Either::Left(Full::new(text)))
+            let response = fault.into_response(&proxy.policy);
+            ledger.record.relayed(response.body().len() as u64);
+            response.map(|text| Either::Left(Full::new(text)))
         }
     })
 }
 
 enum Answer {
-    Upstream { answer: Response<reqwest::Body>, forwarding: Forwarding, slot: OwnedSemaphorePermit },
+    Upstream {
+        answer: Response<reqwest::Body>,
+        forwarding: Forwarding,
+        slot: Arc<OwnedSemaphorePermit>,
+    },
     ShuttingDown,
 }
 

@@ -1,13 +1,14 @@
 //! The one place where the key joins a request, and the one connection pool that carries it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_key_custody::ApiKey;
-use http::{Method, Request, Response, Version};
-use hyper::body::Incoming;
+use http::{HeaderMap, Method, Response, Version};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
 use rustls::ClientConfig;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::StartError;
 use crate::admission::{Permit, Refusal};
@@ -71,19 +72,19 @@ impl Forwarder {
         &self.key
     }
 
-    /// Sends an admitted request and waits for the head of its answer.
+    /// Sends an admitted request, its fields and its body, and waits for the head of its answer.
     ///
     /// Dropping the future, or the answer's body, ends the upstream's exchange and its connection.
     pub(crate) async fn send(
         &self,
         _permit: Permit,
-        request: Request<Incoming>,
+        fields: &HeaderMap,
         progress: &Progress,
+        slot: Arc<OwnedSemaphorePermit>,
     ) -> Result<Response<reqwest::Body>, Fault> {
-        let (head, body) = request.into_parts();
-        let body = RequestBody::new(body, self.max_body_bytes, progress.clone());
+        let body = RequestBody::new(progress.clone(), self.max_body_bytes, slot);
         let mut outgoing = reqwest::Request::new(Method::POST, self.upstream.url().clone());
-        *outgoing.headers_mut() = headers::for_upstream(self.key.authorization(), &head.headers);
+        *outgoing.headers_mut() = headers::for_upstream(self.key.authorization(), fields);
         *outgoing.body_mut() = Some(reqwest::Body::wrap(body));
 
         let answer = tokio::select! {

@@ -4,13 +4,14 @@ use std::sync::atomic::Ordering;
 
 use codex_key_custody::ApiKey;
 use codex_request_log::{OpenRecord, Outcome, Reason};
-use http::Request;
+use http::request::Parts;
 
 use crate::exchange::Proxy;
 use crate::request_body::{Phase, Progress};
 use crate::stop::Stop;
 
-/// An [`OpenRecord`] that, when dropped, also knows how much was read and whether we were stopped.
+/// An [`OpenRecord`] that, when dropped, also knows how much was read and whether we were stopped, and
+/// lets go of what is left of the request.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) record: OpenRecord,
@@ -24,10 +25,10 @@ const KEPT_PATH: usize = 200;
 
 impl Ledger {
     /// Opens the record of a request.
-    pub(crate) fn open<Body>(proxy: &Proxy, request: &Request<Body>, progress: &Progress) -> Self {
+    pub(crate) fn open(proxy: &Proxy, head: &Parts, progress: &Progress) -> Self {
         let key = proxy.forwarder.key();
-        let method = kept(key, request.method().as_str(), KEPT_METHOD);
-        let path = kept(key, request.uri().path(), KEPT_PATH);
+        let method = kept(key, head.method.as_str(), KEPT_METHOD);
+        let path = kept(key, head.uri.path(), KEPT_PATH);
         let id = proxy.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
         let record = OpenRecord::new(proxy.log.clone(), id, method, path);
         Self { record, progress: progress.clone(), stop: proxy.stop.clone() }
@@ -59,6 +60,7 @@ fn kept(key: &ApiKey, words: &str, limit: usize) -> String {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
+        self.progress.abandon();
         self.record.read(self.progress.bytes());
         if self.stop.is_aborting() {
             self.record.failed(Outcome::Cut, Reason::ProxyStopped, None);

@@ -6,21 +6,23 @@ use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// The client's body, as the upstream's request body.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    incoming: Incoming,
     limit_bytes: u64,
     progress: Progress,
+    /// Kept until the upstream's connection lets go of the body, which may be after the answer's end.
+    _slot: Arc<OwnedSemaphorePermit>,
 }
 
 /// Why the upstream's request is broken off. What the client is told comes from [`Progress`].
@@ -28,12 +30,16 @@ pub(crate) struct RequestBody {
 #[error("the client's body broke off")]
 pub(crate) struct BrokenOff;
 
-/// How far a body has come. Clones share one state.
+/// A body and how far it has come. Clones share one state.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
+    /// `None` once nobody wants it any more.
+    incoming: Option<Incoming>,
+    /// Who waits for the client's next piece.
+    waiting: Option<Waker>,
     bytes: u64,
     moved_at: Instant,
     phase: Phase,
@@ -58,9 +64,15 @@ pub(crate) enum Phase {
 
 impl Progress {
     /// The progress of a body of which nothing has been read.
-    pub(crate) fn of(incoming: &Incoming) -> Self {
+    pub(crate) fn of(incoming: Incoming) -> Self {
         let phase = if incoming.is_end_stream() { Phase::Ended } else { Phase::UpstreamsTurn };
-        Self(Arc::new(Mutex::new(State { bytes: 0, moved_at: Instant::now(), phase })))
+        Self(Arc::new(Mutex::new(State {
+            incoming: Some(incoming),
+            waiting: None,
+            bytes: 0,
+            moved_at: Instant::now(),
+            phase,
+        })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -76,11 +88,19 @@ impl Progress {
         self.state().phase
     }
 
-    fn moved(&self, bytes: u64, phase: Phase) {
-        let mut state = self.state();
-        state.bytes += bytes;
-        state.moved_at = Instant::now();
-        state.phase = phase;
+    /// Lets go of the body: the exchange is over, and the rest of it is of no use to anybody.
+    ///
+    /// That ends the client's connection, unless it is the body's end, and the upstream's as soon as that
+    /// asks for more.
+    pub(crate) fn abandon(&self) {
+        let (incoming, waiting) = {
+            let mut state = self.state();
+            (state.incoming.take(), state.waiting.take())
+        };
+        drop(incoming);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
     }
 
     /// Ready once nothing has moved for so long. Cancel safe.
@@ -95,9 +115,61 @@ impl Progress {
     }
 }
 
+impl State {
+    fn moved(&mut self, bytes: u64, phase: Phase) {
+        self.bytes += bytes;
+        self.moved_at = Instant::now();
+        self.phase = phase;
+    }
+
+    /// The next piece of data, if the body has not been let go.
+    fn poll_data(
+        &mut self,
+        context: &mut Context<'_>,
+        limit_bytes: u64,
+    ) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        loop {
+            let Some(incoming) = &mut self.incoming else {
+                return Poll::Ready(Some(Err(BrokenOff)));
+            };
+            let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(context) else {
+                self.phase = Phase::ClientsTurn;
+                self.waiting = Some(context.waker().clone());
+                return Poll::Pending;
+            };
+            let ended = incoming.is_end_stream();
+            match frame {
+                None => {
+                    self.moved(0, Phase::Ended);
+                    return Poll::Ready(None);
+                }
+                Some(Err(error)) => {
+                    self.moved(0, how_it_broke(&error));
+                    return Poll::Ready(Some(Err(BrokenOff)));
+                }
+                Some(Ok(frame)) => {
+                    // Trailers are the client's words too, and no field of its choosing goes unfiltered.
+                    let Ok(data) = frame.into_data() else { continue };
+                    let phase = if ended { Phase::Ended } else { Phase::UpstreamsTurn };
+                    self.moved(data.len() as u64, phase);
+                    if self.bytes > limit_bytes {
+                        self.phase = Phase::TooLarge;
+                        return Poll::Ready(Some(Err(BrokenOff)));
+                    }
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+        }
+    }
+}
+
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, limit_bytes: u64, progress: Progress) -> Self {
-        Self { incoming, limit_bytes, progress }
+    pub(crate) fn new(
+        progress: Progress,
+        limit_bytes: u64,
+        slot: Arc<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self { limit_bytes, progress, _slot: slot }
     }
 }
 
@@ -106,41 +178,19 @@ impl Body for RequestBody {
     type Error = BrokenOff;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        loop {
-            self.progress.state().phase = Phase::ClientsTurn;
-            let Some(frame) = ready!(Pin::new(&mut self.incoming).poll_frame(context)) else {
-                self.progress.moved(0, Phase::Ended);
-                return Poll::Ready(None);
-            };
-            let frame = match frame {
-                Ok(frame) => frame,
-                Err(error) => {
-                    self.progress.moved(0, how_it_broke(&error));
-                    return Poll::Ready(Some(Err(BrokenOff)));
-                }
-            };
-            // Trailers are the client's words too, and no field of its choosing goes unfiltered.
-            let Ok(data) = frame.into_data() else { continue };
-            let ended = self.incoming.is_end_stream();
-            let phase = if ended { Phase::Ended } else { Phase::UpstreamsTurn };
-            self.progress.moved(data.len() as u64, phase);
-            if self.progress.bytes() > self.limit_bytes {
-                self.progress.moved(0, Phase::TooLarge);
-                return Poll::Ready(Some(Err(BrokenOff)));
-            }
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
+        let data = ready!(self.progress.state().poll_data(context, self.limit_bytes));
+        Poll::Ready(data.map(|data| data.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.progress.state().incoming.as_ref().is_some_and(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.progress.state().incoming.as_ref().map(Body::size_hint).unwrap_or_default()
     }
 }
 

@@ -1,10 +1,15 @@
 //! Stopping, in three steps: told to stop, closed (nobody new comes in), aborting (what still runs
 //! is ended).
 
+use std::time::{Duration, Instant};
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::StartError;
+
+/// A signal so soon after the first is its echo.
+const ECHO: Duration = Duration::from_millis(300);
 
 /// Whether, and how far, the proxy is being stopped. Clones share one state.
 #[derive(Clone, Debug, Default)]
@@ -50,25 +55,42 @@ impl Stop {
         self.aborting.is_cancelled()
     }
 
-    /// From now on the first SIGTERM, SIGINT or SIGHUP drains and the next aborts; so does the first
-    /// one after a client has stopped the proxy. A SIGHUP that was ignored (`nohup`) stays ignored.
+    /// From now on SIGTERM and SIGINT drain, and once that is under way, abort. SIGHUP drains, unless it was
+    /// ignored when we were started (`nohup`).
     pub(crate) fn obey_signals(&self) -> Result<(), StartError> {
-        let mut kinds = vec![SignalKind::terminate(), SignalKind::interrupt()];
-        if !hangup_is_ignored() {
-            kinds.push(SignalKind::hangup());
-        }
-        for kind in kinds {
-            let mut signals = signal(kind).map_err(|source| StartError::Resources {
+        let on = |kind| {
+            signal(kind).map_err(|source| StartError::Resources {
                 what: "signal handling",
                 source: source.into(),
-            })?;
+            })
+        };
+        let mut terminate = on(SignalKind::terminate())?;
+        let mut interrupt = on(SignalKind::interrupt())?;
+        if !hangup_is_ignored() {
+            let mut hangup = on(SignalKind::hangup())?;
             let stop = self.clone();
             tokio::spawn(async move {
-                while signals.recv().await.is_some() {
-                    if stop.told.is_cancelled() { stop.abort() } else { stop.drain() }
-                }
+                hangup.recv().await;
+                stop.drain();
             });
         }
+        let stop = self.clone();
+        tokio::spawn(async move {
+            let mut next = async || {
+                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            };
+            next().await;
+            if stop.told.is_cancelled() {
+                return stop.abort();
+            }
+            stop.drain();
+            // sudo hands on a signal that its whole group has had already: one wish, two signals.
+            let told_at = Instant::now();
+            while told_at.elapsed() < ECHO {
+                next().await;
+            }
+            stop.abort();
+        });
         Ok(())
     }
 }

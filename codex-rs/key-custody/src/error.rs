@@ -15,6 +15,9 @@ pub enum CustodyError {
     /// More bytes than any key has.
     #[error("the API key is longer than {MAX_KEY_BYTES} bytes")]
     TooLong,
+    /// The kernel keeps no more of a line (termios(3), "Canonical mode") and drops the rest.
+    #[error("the API key is longer than the {max} bytes that can be typed at a terminal", max = crate::MAX_TYPED_BYTES)]
+    TooLongToType,
     /// A byte that no bearer token has (RFC 6750 section 2.1, `b64token`).
     #[error("the API key has an unexpected byte at offset {offset}")]
     BadByte {
@@ -47,6 +50,7 @@ impl CustodyError {
             }
             Self::Read(_) => "pipe the key in, or start this at a terminal to be asked for it",
             Self::Interrupted => "nothing was started",
+            Self::TooLongToType => "pipe the key in instead of typing it",
             Self::TooLong => "pipe the key alone, not the file or the JSON that it stands in",
             Self::BadByte { .. } => {
                 "a key has only A-Z a-z 0-9 - . _ ~ + / and = at its end: pipe it alone, without quotes or blanks"

@@ -23,3 +23,7 @@ pub use key::ApiKey;
 
 /// The longest key that is accepted, in bytes. Today's OpenAI keys have 164.
 pub const MAX_KEY_BYTES: usize = 4_096;
+
+/// The longest key that can be typed, in bytes: one fewer than the kernel keeps of a line, which proves that
+/// it has dropped nothing.
+pub const MAX_TYPED_BYTES: usize = 4_094;

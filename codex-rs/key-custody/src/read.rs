@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::unistd;
 
 use crate::tty::{HiddenInput, INTERRUPT};
-use crate::{CustodyError, MAX_KEY_BYTES, wait};
+use crate::{CustodyError, MAX_KEY_BYTES, MAX_TYPED_BYTES, wait};
 
 /// What stands before the key in the field (RFC 6750 section 2.1).
 pub(crate) const BEARER: &[u8] = b"Bearer ";
@@ -48,6 +48,9 @@ fn read_to_end(
             Err(errno) => return Err(CustodyError::Read(errno)),
         }
         match (terminal, room[..filled].last()) {
+            (Some(_), Some(b'\n')) if filled > MAX_TYPED_BYTES + 1 => {
+                return Err(CustodyError::TooLongToType);
+            }
             (Some(_), Some(b'\n')) => break,
             (Some(terminal), Some(&INTERRUPT)) => {
                 terminal.end_line();

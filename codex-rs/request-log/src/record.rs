@@ -54,7 +54,7 @@ pub struct Record {
     pub status: Option<u16>,
     /// Bytes of the request's body that were read.
     pub bytes_in: u64,
-    /// Bytes of the answer's body that were handed to the client's connection.
+    /// Bytes of the answer's body, the upstream's or our own, that were handed to the client's connection.
     pub bytes_out: u64,
     /// From the request's head to the end.
     pub duration: Duration,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use codex_mock_upstream::Scenario;
+use nix::sys::signal::Signal;
 
 use crate::support::*;
 
@@ -62,15 +63,95 @@ async fn a_client_that_leaves_before_the_answer_began_cancels_it() {
     proxy.line_with("client_left");
 }
 
-/// A refusal is our own to say: it reaches also a client that has closed its sending side.
+/// A closed sending side counts as leaving. What is ours to say still reaches such a client, and a cut is
+/// a cut for it too.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_sending_side_is_a_client_that_left_and_a_refusal_still_reaches_it() {
-    let upstream = upstream(Scenario::Turn).await;
-    let proxy = Proxy::start(&upstream, &[]);
+async fn a_client_that_closes_its_sending_side_has_left_and_is_told_so() {
+    let upstream = upstream(Scenario::Silent).await;
+    let mut proxy = Proxy::start(&upstream, &[]);
     let mut client = proxy.connect();
     client.send_request("GET /v1/models", &[], b"");
     client.half_close();
     assert_eq!(client.answer().status, 403);
+
+    for version in ["1.0", "1.1"] {
+        let mut client = proxy.connect();
+        let host = format!("Host: 127.0.0.1:{}", proxy.port);
+        client.send(format!(
+            "POST /v1/responses HTTP/{version}\r\n{host}\r\nContent-Length: 2\r\n\r\n{{}}"
+        ));
+        client.until("event: response.created");
+        client.half_close();
+        let ended = client.read_to_end();
+        if version == "1.0" {
+            assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+        } else {
+            assert!(!client.got.ends_with(b"0\r\n\r\n"), "a cut stream ended cleanly");
+        }
+        proxy.line_with("client_left 200 POST");
+    }
+    assert_eq!(upstream.counts().requests, 2);
+
+    // Who has closed it before the request is even looked at.
+    for _ in 0..20 {
+        let asked = upstream.counts().requests;
+        let mut client = proxy.connect();
+        client.post();
+        client.half_close();
+        let _ = client.read_to_end();
+        if !client.got.is_empty() {
+            assert_eq!(client.answer().error().0, "sending_side_closed");
+            assert_eq!(upstream.counts().requests, asked);
+            return;
+        }
+    }
+    panic!("nobody was told");
+}
+
+/// The upstream has answered without wanting the body: then nobody reads the rest, and everybody is free.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_before_the_end_of_the_body_ends_the_exchange() {
+    let upstream = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1/responses", upstream.local_addr().unwrap());
+    // Answers at once, reads nothing more, and keeps its connections open.
+    let (accepted, connections) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = upstream.accept() {
+            let mut head = [0; 64];
+            let _ = std::io::Read::read(&mut stream, &mut head);
+            let answer = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno";
+            let _ = std::io::Write::write_all(&mut stream, answer);
+            if accepted.send(stream).is_err() {
+                break;
+            }
+        }
+    });
+    let mut proxy = Proxy::start_for(&url, &["--drain-timeout", "1h"]);
+    // Also with so much of a body under way that the upstream's connection takes no more.
+    for bytes in [10, 20 << 20] {
+        let mut client = proxy.connect();
+        client.send_request("POST /v1/responses", &["Content-Length: 50000000"], b"");
+        client.send_meanwhile(vec![b'x'; bytes]);
+        client.until("\r\n\r\nno");
+        let _ = client.read_to_end(); // The client's connection ends, though its body has not.
+    }
+    proxy.signal(Signal::SIGTERM);
+    let (status, said) = proxy.ended();
+    assert_eq!(status.code(), Some(0), "{said}");
+    drop(connections);
+}
+
+/// Urgent data is a thing of the past that anybody can send.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_after_urgent_data_is_missed_too() {
+    let upstream = upstream(Scenario::Silent).await;
+    let proxy = Proxy::start(&upstream, &[]);
+    let mut client = proxy.connect();
+    client.post();
+    client.until("event: response.created");
+    client.send_urgent();
+    drop(client);
+    until(&upstream, |counts| counts.cancelled == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

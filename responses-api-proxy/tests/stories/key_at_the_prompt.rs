@@ -112,6 +112,24 @@ fn a_signal_at_the_prompt_ends_it_and_gives_the_terminal_back() {
     }
 }
 
+/// The kernel drops what goes beyond its line buffer: half a key must not be taken for a whole one.
+#[test]
+fn a_key_that_is_too_long_to_type_is_refused() {
+    for length in [4_095, 6_000] {
+        let mut terminal = Terminal::with_proxy(&[]);
+        terminal.shows("shown): ");
+        terminal.types(&"k".repeat(length));
+        terminal.types("\n");
+        let said = terminal.stderr_until("hint: ");
+        assert!(said.contains("longer than the 4094 bytes that can be typed"), "{length}: {said}");
+        assert_eq!(terminal.child.wait().unwrap().code(), Some(1));
+    }
+    let mut terminal = Terminal::with_proxy(&[]);
+    terminal.shows("shown): ");
+    terminal.types(&format!("{}\n", "k".repeat(4_094)));
+    terminal.stderr_until("ready: ");
+}
+
 #[test]
 fn ctrl_c_at_the_prompt_ends_it_and_gives_the_terminal_back() {
     let mut terminal = Terminal::with_proxy(&[]);

@@ -131,6 +131,27 @@ async fn a_stream_that_outlasts_the_drain_timeout_is_cut_visibly() {
     until(&upstream, |counts| counts.cancelled == 2).await;
 }
 
+/// sudo hands on a signal that its whole group has had already, and a terminal that closes may send two.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_signals_for_one_wish_cut_nothing() {
+    for [first, second] in [[Signal::SIGTERM; 2], [Signal::SIGINT; 2], [Signal::SIGHUP; 2]] {
+        let upstream = upstream(Scenario::Gated).await;
+        let mut proxy = Proxy::start(&upstream, &[]);
+        let mut client = proxy.connect();
+        client.post();
+        upstream.release(1);
+        client.until("event: response.created");
+        let mut idle = proxy.connect();
+        proxy.signal(first);
+        let _ = idle.read_to_end(); // So that the kernel does not make one of two.
+        proxy.signal(second);
+        upstream.release(20);
+        client.until("\r\n0\r\n\r\n");
+        let (status, said) = proxy.ended();
+        assert_eq!((status.code(), said.lines().count()), (Some(0), 1), "{said}");
+    }
+}
+
 /// hyper reads a small body that we refused; there is nothing left to wait for then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_long_ago_does_not_hold_up_a_stop() {
@@ -157,6 +178,7 @@ async fn a_second_signal_ends_it_at_once() {
     let mut idle = proxy.connect();
     proxy.signal(Signal::SIGINT);
     let _ = idle.read_to_end(); // It drains.
+    std::thread::sleep(Duration::from_millis(400)); // What comes sooner is taken for an echo.
     proxy.signal(Signal::SIGINT);
     let (status, said) = proxy.ended();
     assert_eq!(status.code(), Some(0), "{said}");

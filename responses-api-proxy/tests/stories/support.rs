@@ -296,6 +296,17 @@ impl Client {
         Answer { status, head, body }
     }
 
+    /// Sends this while the test goes on; the proxy may not want all of it.
+    pub(crate) fn send_meanwhile(&self, bytes: Vec<u8>) {
+        let mut stream = self.stream.try_clone().unwrap();
+        std::thread::spawn(move || stream.write_all(&bytes));
+    }
+
+    /// Sends one byte out of band (MSG_OOB).
+    pub(crate) fn send_urgent(&self) {
+        assert_eq!(socket2::SockRef::from(&self.stream).send_out_of_band(b"!").unwrap(), 1);
+    }
+
     pub(crate) fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
