@@ -1,5 +1,7 @@
 //! Clients that leave, and more of them than there is room for.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use codex_mock_upstream::Scenario;
@@ -84,7 +86,7 @@ async fn a_client_that_closes_its_sending_side_has_left_and_is_told_so() {
         client.half_close();
         let ended = client.read_to_end();
         if version == "1.0" {
-            assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+            assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
         } else {
             assert!(!client.got.ends_with(b"0\r\n\r\n"), "a cut stream ended cleanly");
         }
@@ -111,22 +113,23 @@ async fn a_client_that_closes_its_sending_side_has_left_and_is_told_so() {
 /// The upstream has answered without wanting the body: then nobody reads the rest, and everybody is free.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_before_the_end_of_the_body_ends_the_exchange() {
-    let upstream = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1/responses", upstream.local_addr().unwrap());
     // Answers at once, reads nothing more, and keeps its connections open.
     let (accepted, connections) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = upstream.accept() {
             let mut head = [0; 64];
-            let _ = std::io::Read::read(&mut stream, &mut head);
+            let _ = stream.read(&mut head);
             let answer = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno";
-            let _ = std::io::Write::write_all(&mut stream, answer);
+            let _ = stream.write_all(answer);
             if accepted.send(stream).is_err() {
                 break;
             }
         }
     });
     let mut proxy = Proxy::start_for(&url, &["--drain-timeout", "1h"]);
+    let mut still_open = Vec::new();
     // Also with so much of a body under way that the upstream's connection takes no more.
     for bytes in [10, 20 << 20] {
         let mut client = proxy.connect();
@@ -134,11 +137,20 @@ async fn an_answer_before_the_end_of_the_body_ends_the_exchange() {
         client.send_meanwhile(vec![b'x'; bytes]);
         client.until("\r\n\r\nno");
         let _ = client.read_to_end(); // The client's connection ends, though its body has not.
+        let mut upstreams: TcpStream = connections.recv_timeout(LIMIT).unwrap();
+        if bytes == 10 {
+            upstreams.set_read_timeout(Some(LIMIT)).unwrap();
+            let ended = upstreams.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+            assert!(
+                !matches!(ended, Err(ErrorKind::WouldBlock)),
+                "the upstream's connection stays"
+            );
+        }
+        still_open.push(upstreams);
     }
     proxy.signal(Signal::SIGTERM);
     let (status, said) = proxy.ended();
     assert_eq!(status.code(), Some(0), "{said}");
-    drop(connections);
 }
 
 /// Urgent data is a thing of the past that anybody can send.

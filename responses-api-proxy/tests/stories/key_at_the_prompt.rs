@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 
 use codex_mock_upstream::Scenario;
 use nix::pty::openpty;
@@ -20,6 +21,8 @@ struct Terminal {
     slave: OwnedFd,
     child: Child,
     before: Termios,
+    /// Dropped, it calls the watchdog off.
+    _in_time: Sender<()>,
 }
 
 impl Terminal {
@@ -32,7 +35,16 @@ impl Terminal {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        Self { master: File::from(pty.master), slave: pty.slave, child, before }
+        // What waits for a word of the child's is freed by its end.
+        let (in_time, late) = channel();
+        let pid = Pid::from_raw(child.id().try_into().unwrap());
+        std::thread::spawn(move || {
+            if late.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+        });
+        let master = File::from(pty.master);
+        Self { master, slave: pty.slave, child, before, _in_time: in_time }
     }
 
     /// Reads what the terminal shows until this is there.
