@@ -4,9 +4,10 @@
 //! line end after the request is enough) it does not read, and so never sees the end of the file. The
 //! kernel tells us (EPOLLRDHUP, epoll_ctl(2)) whatever is still unread.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -40,6 +41,12 @@ pub(crate) async fn hang_up(stream: &TcpStream) {
     // Elsewhere, or at the runtime's end.
     let _ = stream;
     std::future::pending().await
+}
+
+/// Whether the client has hung up by now. What came with the bytes that we have read is known.
+pub(crate) async fn has_hung_up(stream: &TcpStream) -> bool {
+    let mut hang_up = pin!(hang_up(stream));
+    poll_fn(|context| Poll::Ready(hang_up.as_mut().poll(context).is_ready())).await
 }
 
 /// Reads, and forgets, until the client has closed its side.

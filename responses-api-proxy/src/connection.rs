@@ -32,7 +32,7 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, stream: TcpStream) {
     // Without it an event that follows another would wait for the client's delayed ACK (40 ms).
     let _ = stream.set_nodelay(true);
     let stream = Arc::new(stream);
-    let link = Arc::new(Link::default());
+    let link = Arc::new(Link::of(&stream));
 
     let ended_well = serve_http(&proxy, &stream, &link).await;
 

@@ -56,7 +56,7 @@ pub(crate) async fn exchange(
         match admission::admit(&proxy.policy, Head::of(&head))? {
             Admission::Shutdown => Ok(Answer::ShuttingDown),
             Admission::Forward(permit) => {
-                let forwarding = Forwarding::begin(&link).ok_or(Fault::ClientLeft)?;
+                let forwarding = Forwarding::begin(&link).await.ok_or(Fault::ClientLeft)?;
                 let slot = Arc::new(place(&proxy).await?);
                 let sent =
                     proxy.forwarder.send(permit, &head.headers, &progress, Arc::clone(&slot));

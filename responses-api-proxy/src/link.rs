@@ -4,12 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Version;
+use tokio::net::TcpStream;
 
+use crate::client_stream::has_hung_up;
 use crate::request_body::{Phase, Progress};
 
 /// The facts that a connection and its exchanges share. (A connection has one exchange at a time.)
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Link {
+    stream: Arc<TcpStream>,
     http_1_0: AtomicBool,
     cut: AtomicBool,
     body: Mutex<Option<Progress>>,
@@ -19,6 +22,17 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    pub(crate) fn of(stream: &Arc<TcpStream>) -> Self {
+        Self {
+            stream: Arc::clone(stream),
+            http_1_0: AtomicBool::default(),
+            cut: AtomicBool::default(),
+            body: Mutex::default(),
+            forwarding: AtomicBool::default(),
+            left: AtomicBool::default(),
+        }
+    }
+
     /// A request's head has been read.
     pub(crate) fn began(&self, version: Version, body: &Progress) {
         self.http_1_0.store(version == Version::HTTP_10, Ordering::Relaxed);
@@ -56,10 +70,12 @@ pub(crate) struct Forwarding {
 
 impl Forwarding {
     /// `None` if the client has hung up.
-    pub(crate) fn begin(link: &Arc<Link>) -> Option<Self> {
+    pub(crate) async fn begin(link: &Arc<Link>) -> Option<Self> {
         link.forwarding.store(true, Ordering::SeqCst);
         let forwarding = Self { link: Arc::clone(link) };
-        if link.left.load(Ordering::SeqCst) { None } else { Some(forwarding) }
+        // The connection may not have been told yet of what came with this very request.
+        let has_left = link.left.load(Ordering::SeqCst) || has_hung_up(&link.stream).await;
+        if has_left { None } else { Some(forwarding) }
     }
 }
 

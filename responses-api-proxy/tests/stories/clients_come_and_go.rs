@@ -94,14 +94,16 @@ async fn a_client_that_closes_its_sending_side_has_left_and_is_told_so() {
     }
     assert_eq!(upstream.counts().requests, 2);
 
-    // Who has closed it before the request is even looked at.
-    for _ in 0..20 {
+    // Who has closed it before the request is forwarded is told. Both come in one segment here, but the kernel
+    // may say so in two events; then it is forwarded, and cut as above.
+    for _ in 0..50 {
         let asked = upstream.counts().requests;
         let mut client = proxy.connect();
+        client.cork();
         client.post();
         client.half_close();
         let _ = client.read_to_end();
-        if !client.got.is_empty() {
+        if !client.got.is_empty() && !contains(&client.got, b" 200 OK") {
             assert_eq!(client.answer().error().0, "sending_side_closed");
             assert_eq!(upstream.counts().requests, asked);
             return;

@@ -237,7 +237,10 @@ impl Client {
     pub(crate) fn until(&mut self, part: &str) {
         let mut chunk = [0; 4_096];
         while !contains(&self.got, part.as_bytes()) {
-            let count = self.stream.read(&mut chunk).unwrap();
+            let count = match self.stream.read(&mut chunk) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read.unwrap(),
+            };
             assert!(count > 0, "the connection ended before {part:?}: {:?}", text(&self.got));
             self.got.extend_from_slice(&chunk[..count]);
         }
@@ -300,6 +303,11 @@ impl Client {
     pub(crate) fn send_meanwhile(&self, bytes: Vec<u8>) {
         let mut stream = self.stream.try_clone().unwrap();
         std::thread::spawn(move || stream.write_all(&bytes));
+    }
+
+    /// Keeps what is sent from now on until the sending side is closed.
+    pub(crate) fn cork(&self) {
+        socket2::SockRef::from(&self.stream).set_tcp_cork(true).unwrap();
     }
 
     /// Sends one byte out of band (MSG_OOB).
