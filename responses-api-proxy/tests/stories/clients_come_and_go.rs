@@ -155,6 +155,40 @@ async fn an_answer_before_the_end_of_the_body_ends_the_exchange() {
     assert_eq!(status.code(), Some(0), "{said}");
 }
 
+/// An upstream's connection that is stuck in an upload keeps its place after the answer, or there could be
+/// any number of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_is_kept_until_the_upstreams_connection_lets_go_of_the_body() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1/responses", upstream.local_addr().unwrap());
+    // Reads nothing but the head, and answers when it is told to.
+    let (answer_now, told) = std::sync::mpsc::channel();
+    let (answered, connections) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = upstream.accept() {
+            let _ = stream.read(&mut [0; 64]);
+            let answer = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno";
+            if told.recv().is_err() || stream.write_all(answer).is_err() {
+                break;
+            }
+            let _ = answered.send(stream);
+        }
+    });
+    let proxy = Proxy::start_for(&url, &["--max-concurrent", "1"]);
+    let mut client = proxy.connect();
+    client.send_request("POST /v1/responses", &["Content-Length: 50000000"], b"");
+    client.send_until_stuck();
+    answer_now.send(()).unwrap();
+    client.until("\r\n\r\nno");
+    let _ = client.read_to_end();
+    let stuck: TcpStream = connections.recv_timeout(LIMIT).unwrap();
+    assert_eq!(proxy.ask("POST /v1/responses", &[], b"{}").status, 429);
+
+    drop(stuck);
+    answer_now.send(()).unwrap();
+    while proxy.ask("POST /v1/responses", &[], b"{}").status == 429 {} // It waits half a second itself.
+}
+
 /// Urgent data is a thing of the past that anybody can send.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_after_urgent_data_is_missed_too() {

@@ -8,6 +8,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 
 use codex_mock_upstream::Scenario;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
@@ -52,6 +53,9 @@ impl Terminal {
         let mut shown = Vec::new();
         let mut chunk = [0; 512];
         while !contains(&shown, part.as_bytes()) {
+            let mut watched = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            let patience = PollTimeout::try_from(LIMIT).unwrap();
+            assert_eq!(poll(&mut watched, patience), Ok(1), "no {part:?} in {:?}", text(&shown));
             let count = self.master.read(&mut chunk).unwrap();
             shown.extend_from_slice(&chunk[..count]);
         }

@@ -305,6 +305,12 @@ impl Client {
         std::thread::spawn(move || stream.write_all(&bytes));
     }
 
+    /// Sends until nothing more is taken.
+    pub(crate) fn send_until_stuck(&mut self) {
+        self.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        while self.stream.write(&[b'x'; 1 << 16]).is_ok() {}
+    }
+
     /// Keeps what is sent from now on until the sending side is closed.
     pub(crate) fn cork(&self) {
         socket2::SockRef::from(&self.stream).set_tcp_cork(true).unwrap();
