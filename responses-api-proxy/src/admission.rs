@@ -1,13 +1,15 @@
-//! Which requests are forwarded: a pure decision over a request's head.
+//! Which requests are forwarded: a pure decision over the operator's policy, who asks, and a request's head.
 //!
 //! The rules stand in the order in which they are checked. A new rule is one variant of [`Refusal`],
 //! one `if` here, and one row in the table of tests.
 
+use codex_peer_identity::Peer;
 use http::header::{CONTENT_LENGTH, HOST, ORIGIN, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
 
 use crate::headers::lists;
+use crate::users::Users;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -17,6 +19,7 @@ pub(crate) struct Policy {
     /// The port that we listen on: only requests that name our own address are for us.
     pub(crate) port: u16,
     pub(crate) http_shutdown: bool,
+    pub(crate) users: Users,
     pub(crate) max_body_bytes: u64,
 }
 
@@ -62,6 +65,8 @@ pub(crate) enum Refusal {
     ForeignHost,
     /// A browser sent it for a web page.
     ForeignOrigin,
+    /// Its account is not among those allowed, or is unknown.
+    ClientNotAllowed { peer: Peer },
     /// It asks for a WebSocket.
     UpgradeRefused,
     /// It is not the one request that is forwarded.
@@ -71,12 +76,14 @@ pub(crate) enum Refusal {
 }
 
 /// Decides about one request.
-pub(crate) fn admit(policy: &Policy, head: Head<'_>) -> Result<Admission, Refusal> {
+pub(crate) fn admit(policy: &Policy, peer: Peer, head: Head<'_>) -> Result<Admission, Refusal> {
     if !names_our_address(head.fields, policy.port) {
         // DNS rebinding: a web page's own name has come to mean 127.0.0.1.
         Err(Refusal::ForeignHost)
     } else if head.fields.contains_key(ORIGIN) || comes_from_a_page(head.fields) {
         Err(Refusal::ForeignOrigin)
+    } else if !policy.users.allow(peer) {
+        Err(Refusal::ClientNotAllowed { peer })
     } else if lists(head.fields, &UPGRADE, "websocket") {
         Err(Refusal::UpgradeRefused)
     } else if policy.http_shutdown && head.is(&Method::GET, "/shutdown") {
@@ -115,19 +122,30 @@ fn announced_body_bytes(fields: &HeaderMap) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use codex_peer_identity::Uid;
     use http::Request;
 
     use super::*;
 
-    const POLICY: Policy = Policy { port: 4_321, http_shutdown: true, max_body_bytes: 100 };
+    const POLICY: Policy =
+        Policy { port: 4_321, http_shutdown: true, users: Users::Anyone, max_body_bytes: 100 };
 
     fn decide(policy: &Policy, line: &str, fields: &[(&str, &str)]) -> Result<Admission, Refusal> {
+        decide_for(policy, Peer::Unknown, line, fields)
+    }
+
+    fn decide_for(
+        policy: &Policy,
+        peer: Peer,
+        line: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<Admission, Refusal> {
         let (method, target) = line.split_once(' ').unwrap();
         let mut request = Request::builder().method(method).uri(target);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        admit(policy, Head::of(&request.body(()).unwrap().into_parts().0))
+        admit(policy, peer, Head::of(&request.body(()).unwrap().into_parts().0))
     }
 
     const OURS: (&str, &str) = ("host", "127.0.0.1:4321");
@@ -223,6 +241,26 @@ mod tests {
                     "{field:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn another_account_and_an_unknown_one_are_refused_whatever_they_ask() {
+        let policy = Policy { users: Users::resolve(&["1000".to_owned()]).unwrap(), ..POLICY };
+        let allowed = Peer::User(Uid::from_raw(1_000));
+        assert!(decide_for(&policy, allowed, POST, &[OURS]).is_ok());
+        for peer in [Peer::User(Uid::from_raw(1_001)), Peer::User(Uid::from_raw(0)), Peer::Unknown]
+        {
+            let refused = Err(Refusal::ClientNotAllowed { peer });
+            for line in [POST, "GET /shutdown", "GET /v1/models"] {
+                assert_eq!(decide_for(&policy, peer, line, &[OURS]), refused);
+                assert_eq!(
+                    decide_for(&policy, peer, line, &[OURS, ("upgrade", "websocket")]),
+                    refused
+                );
+            }
+            // A page's request is told apart first, whoever runs the browser.
+            assert_eq!(decide_for(&policy, peer, POST, &[]), Err(Refusal::ForeignHost));
         }
     }
 

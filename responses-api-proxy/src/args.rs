@@ -37,6 +37,26 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub upstream_ca: Vec<PathBuf>,
 
+    /// Reach the upstream through this HTTP proxy (CONNECT) [default for users other than root: HTTPS_PROXY, NO_PROXY]
+    #[arg(long, value_name = "URL")]
+    pub upstream_proxy: Option<String>,
+
+    /// Send the bare key in this field instead of Authorization: Bearer KEY, as in api-key
+    #[arg(long, value_name = "NAME")]
+    pub auth_header: Option<String>,
+
+    /// Send this field with every request, in place of the client's (repeatable)
+    #[arg(long, value_name = "NAME: VALUE")]
+    pub set_header: Vec<String>,
+
+    /// Let this field of the client's through that is otherwise kept back (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub forward_header: Vec<String>,
+
+    /// Serve this account only (repeatable) [default: any account on this machine]
+    #[arg(long, value_name = "NAME|UID")]
+    pub allow_user: Vec<String>,
+
     /// How long name, TCP and TLS may take together to connect
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time_above_zero)]
     pub connect_timeout: Duration,
@@ -53,7 +73,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     pub max_body: ByteSize,
 
-    /// How many requests may be under way at once
+    /// How many requests of one account may be under way at once
     #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub max_concurrent: u16,
 

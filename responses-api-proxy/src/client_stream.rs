@@ -15,13 +15,15 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::link::Link;
+
 /// hyper's end of a shared socket. Dropping it does not close the socket while another has it.
 #[derive(Debug)]
-pub(crate) struct ClientStream(Arc<TcpStream>);
+pub(crate) struct ClientStream(Arc<Link>);
 
 impl ClientStream {
-    pub(crate) fn of(stream: &Arc<TcpStream>) -> Self {
-        Self(Arc::clone(stream))
+    pub(crate) fn of(link: &Arc<Link>) -> Self {
+        Self(Arc::clone(link))
     }
 }
 
@@ -68,9 +70,12 @@ impl AsyncRead for ClientStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.poll_read_ready(context))?;
-            match self.0.try_read(buffer.initialize_unfilled()) {
+            ready!(self.0.stream.poll_read_ready(context))?;
+            match self.0.stream.try_read(buffer.initialize_unfilled()) {
                 Ok(count) => {
+                    if count > 0 {
+                        self.0.clock.heard();
+                    }
                     buffer.advance(count);
                     return Poll::Ready(Ok(()));
                 }
@@ -89,8 +94,8 @@ impl ClientStream {
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(context))?;
-            match write(&self.0) {
+            ready!(self.0.stream.poll_write_ready(context))?;
+            match write(&self.0.stream) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -124,6 +129,6 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&*self.0).shutdown(Shutdown::Write))
+        Poll::Ready(SockRef::from(&self.0.stream).shutdown(Shutdown::Write))
     }
 }

@@ -11,54 +11,81 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use crate::client_stream::{ClientStream, SEES_HANG_UPS, hang_up, read_on};
 use crate::exchange::{Proxy, exchange};
+use crate::ledger::bad_head;
 use crate::link::Link;
 
 /// The largest head, in bytes, and the most fields in it.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_FIELDS: usize = 100;
-/// How long a head may take to arrive, and a connection may stay idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unread body is read on after the answer.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Serves one connection until either side, or the proxy's end, closes it.
-pub(crate) async fn serve(proxy: Arc<Proxy>, stream: TcpStream) {
+pub(crate) async fn serve(proxy: Arc<Proxy>, link: Link) {
     // Without it an event that follows another would wait for the client's delayed ACK (40 ms).
-    let _ = stream.set_nodelay(true);
-    let stream = Arc::new(stream);
-    let link = Arc::new(Link::of(&stream));
+    let _ = link.stream.set_nodelay(true);
+    let link = Arc::new(link);
 
-    let ended_well = serve_http(&proxy, &stream, &link).await;
+    let end = serve_http(&proxy, &link).await;
 
+    if let Some(detail) = end.bad_head(&link) {
+        bad_head(&proxy, link.peer, detail);
+    }
     if link.cut_would_be_missed() {
-        let _ = stream.set_zero_linger();
-    } else if ended_well && link.has_unread_body() {
+        let _ = link.stream.set_zero_linger();
+    } else if matches!(end, End::Served(Ok(()))) && link.has_unread_body() {
         tokio::select! {
-            _ = timeout(LINGER, read_on(&stream)) => {}
+            _ = timeout(LINGER, read_on(&link.stream)) => {}
             () = proxy.stop.closed() => {}
         }
     }
 }
 
-/// Whether the connection ended as hyper saw fit.
-async fn serve_http(proxy: &Arc<Proxy>, stream: &Arc<TcpStream>, link: &Arc<Link>) -> bool {
+/// How a connection came to its end.
+enum End {
+    /// As hyper saw fit.
+    Served(hyper::Result<()>),
+    /// No request came in time.
+    Overdue,
+    /// Its client has left, or we have.
+    Cut,
+}
+
+impl End {
+    /// Why the head that was on its way was none, if one was: nobody else records it.
+    fn bad_head(&self, link: &Link) -> Option<String> {
+        match self {
+            Self::Served(Err(error)) if error.is_parse() && !link.clock.is_busy() => {
+                Some(error.to_string())
+            }
+            Self::Served(Err(_)) if link.clock.is_reading() => {
+                Some("the connection ended within a head".to_owned())
+            }
+            Self::Overdue if link.clock.is_reading() => {
+                Some("the head did not arrive in time".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+async fn serve_http(proxy: &Arc<Proxy>, link: &Arc<Link>) -> End {
     let service = service_fn(|request| exchange(Arc::clone(proxy), Arc::clone(link), request));
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(None) // The clock has more than one limit.
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_FIELDS)
         .half_close(SEES_HANG_UPS) // Else hyper looks for them, and gives up answers of our own.
-        .serve_connection(TokioIo::new(ClientStream::of(stream)), service);
+        .serve_connection(TokioIo::new(ClientStream::of(link)), service);
     let mut connection = pin!(connection);
-    let mut hung_up = pin!(hang_up(stream));
+    let mut hung_up = pin!(hang_up(&link.stream));
+    let mut overdue = pin!(link.clock.overdue());
     let mut closed = pin!(proxy.stop.closed());
     let (mut has_left, mut is_closed) = (false, false);
     loop {
@@ -66,19 +93,21 @@ async fn serve_http(proxy: &Arc<Proxy>, stream: &Arc<TcpStream>, link: &Arc<Link
             biased;
             () = proxy.stop.aborting() => {
                 link.cut();
-                return false;
+                return End::Cut;
             }
             // Before the connection: who has left already is not forwarded any more, but told so.
             () = &mut hung_up, if !has_left => {
                 has_left = true;
                 if link.client_left() {
                     link.cut(); // Should only its sending side be closed.
-                    return false;
+                    return End::Cut;
                 }
             }
-            ended = &mut connection => return ended.is_ok(),
+            ended = &mut connection => return End::Served(ended),
+            () = &mut overdue => return End::Overdue,
             () = &mut closed, if !is_closed => {
                 is_closed = true;
+                link.clock.hurry();
                 connection.as_mut().graceful_shutdown();
             }
         }

@@ -1,4 +1,5 @@
-//! One request from its head to the last byte of its answer: admit → forward → relay → record.
+//! One request from its head to the last byte of its answer: admit → forward → relay → record. (Whose it is
+//! was found out when its connection was accepted.)
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,20 +7,25 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
+use codex_peer_identity::{Peer, Peers};
 use codex_request_log::Log;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::admission::{self, Admission, Head, Policy};
 use crate::answer_body::AnswerBody;
 use crate::fault::Fault;
 use crate::forwarder::Forwarder;
+use crate::headers::is_framed_twice;
 use crate::ledger::Ledger;
 use crate::link::{Forwarding, Link};
 use crate::request_body::Progress;
+use crate::shares::Shares;
 use crate::stop::Stop;
 use crate::visible_cut::VisibleCut;
 
@@ -31,11 +37,24 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) struct Proxy {
     pub(crate) policy: Policy,
     pub(crate) forwarder: Forwarder,
-    pub(crate) slots: Arc<Semaphore>,
+    /// `None` where accounts can't be told apart.
+    pub(crate) peers: Option<Peers>,
+    /// Exchanges under way, by account.
+    pub(crate) slots: Shares,
     pub(crate) max_concurrent: usize,
     pub(crate) log: Log,
     pub(crate) stop: Stop,
     pub(crate) exchanges: AtomicU64,
+}
+
+impl Proxy {
+    /// Whose connection this is. To be asked at once after it was accepted.
+    pub(crate) fn identify(&self, stream: &TcpStream) -> Peer {
+        match &self.peers {
+            Some(peers) => peers.identify(|| Ok((stream.peer_addr()?, stream.local_addr()?))),
+            None => Peer::Unknown,
+        }
+    }
 }
 
 /// An answer of our own, or the upstream's.
@@ -49,15 +68,15 @@ pub(crate) async fn exchange(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let (head, body) = request.into_parts();
     let progress = Progress::of(body);
-    let mut ledger = Ledger::open(&proxy, &head, &progress);
+    let mut ledger = Ledger::open(&proxy, &link, &head, &progress);
     link.began(head.version, &progress);
 
     let answer: Result<Answer, Fault> = async {
-        match admission::admit(&proxy.policy, Head::of(&head))? {
+        match admission::admit(&proxy.policy, link.peer, Head::of(&head))? {
             Admission::Shutdown => Ok(Answer::ShuttingDown),
             Admission::Forward(permit) => {
                 let forwarding = Forwarding::begin(&link).await.ok_or(Fault::ClientLeft)?;
-                let slot = Arc::new(place(&proxy).await?);
+                let slot = Arc::new(place(&proxy, &link).await?);
                 let sent =
                     proxy.forwarder.send(permit, &head.headers, &progress, Arc::clone(&slot));
                 let answer = sent.await?;
@@ -67,7 +86,7 @@ pub(crate) async fn exchange(
     }
     .await;
 
-    Ok(match answer {
+    let mut response = match answer {
         Ok(Answer::Upstream { answer, forwarding, slot }) => {
             ledger.record.answered(answer.status().as_u16());
             let relayed = |body| VisibleCut::of(AnswerBody::new(body, ledger, forwarding, slot));
@@ -87,7 +106,11 @@ pub(crate) async fn exchange(
             ledger.record.relayed(response.body().len() as u64);
             response.map(|text| Either::Left(Full::new(text)))
         }
-    })
+    };
+    if is_framed_twice(&head.headers) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 enum Answer {
@@ -99,10 +122,9 @@ enum Answer {
     ShuttingDown,
 }
 
-/// Waits a moment for a place among the exchanges that may be under way.
-async fn place(proxy: &Proxy) -> Result<OwnedSemaphorePermit, Fault> {
-    let slots = Arc::clone(&proxy.slots);
-    match timeout(PATIENCE, slots.acquire_owned()).await {
+/// Waits a moment for a place among the exchanges that its account may have under way.
+async fn place(proxy: &Proxy, link: &Link) -> Result<OwnedSemaphorePermit, Fault> {
+    match timeout(PATIENCE, Arc::clone(&link.slots).acquire_owned()).await {
         Ok(Ok(slot)) => Ok(slot),
         _ => Err(Fault::TooManyRequests { limit: proxy.max_concurrent }),
     }

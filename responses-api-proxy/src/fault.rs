@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use codex_peer_identity::Peer;
 use codex_request_log::{Outcome, Reason};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -64,6 +65,7 @@ impl Fault {
         match self {
             Self::Refused(Refusal::ForeignHost) => Reason::ForeignHost,
             Self::Refused(Refusal::ForeignOrigin) => Reason::ForeignOrigin,
+            Self::Refused(Refusal::ClientNotAllowed { .. }) => Reason::ClientNotAllowed,
             Self::Refused(Refusal::UpgradeRefused) => Reason::UpgradeRefused,
             Self::Refused(Refusal::RouteNotAllowed) => Reason::RouteNotAllowed,
             Self::Refused(Refusal::BodyTooLarge) => Reason::BodyTooLarge,
@@ -103,6 +105,12 @@ impl Fault {
                 "this proxy serves programs, not web pages: a request with Origin or Sec-Fetch-Site is refused"
                     .to_owned()
             }
+            Self::Refused(Refusal::ClientNotAllowed { peer: Peer::User(uid) }) => format!(
+                "this proxy does not serve the account with uid {uid}; its operator can add --allow-user {uid}"
+            ),
+            Self::Refused(Refusal::ClientNotAllowed { peer: Peer::Unknown }) => {
+                "this proxy serves certain accounts alone, and whose connection this is could not be told; connect anew and keep it open until the answer has come".to_owned()
+            }
             Self::Refused(Refusal::UpgradeRefused) => {
                 "this proxy does not forward WebSockets: send POST /v1/responses over HTTP/1.1".to_owned()
             }
@@ -114,7 +122,7 @@ impl Fault {
                 policy.max_body_bytes
             ),
             Self::TooManyRequests { limit } => format!(
-                "{limit} requests are under way, as many as this proxy forwards at once; try again, or ask its operator to raise --max-concurrent"
+                "{limit} requests of this account are under way, as many as this proxy forwards at once; try again, or ask its operator to raise --max-concurrent"
             ),
             Self::ClientLeft => {
                 "the client closed its sending side, which this proxy takes for leaving; keep it open until the answer has come".to_owned()

@@ -13,20 +13,28 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::StartError;
 use crate::admission::{Permit, Refusal};
 use crate::fault::Fault;
+use crate::field_rules::{FieldRules, KeyField};
 use crate::headers;
 use crate::request_body::{Phase, Progress, RequestBody};
 use crate::settings::Settings;
-use crate::upstream_failure::{Cause, DnsError, UpstreamFailure};
+use crate::upstream_failure::{Cause, DnsError, Route, UpstreamFailure};
+use crate::upstream_proxy::UpstreamProxy;
 use crate::upstream_url::UpstreamUrl;
+
+/// How long a client may send nothing in the middle of its body: as long as nginx waits.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sends admitted requests to the one upstream.
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     client: reqwest::Client,
     key: ApiKey,
+    fields: FieldRules,
     upstream: UpstreamUrl,
+    route: Route,
     connect_timeout: Duration,
     header_timeout: Duration,
+    body_timeout: Duration,
     max_body_bytes: u64,
 }
 
@@ -38,7 +46,18 @@ impl Forwarder {
         key: ApiKey,
         tls: ClientConfig,
     ) -> Result<Self, StartError> {
-        let client = reqwest::Client::builder();
+        let lacking = |error: reqwest::Error| StartError::Resources {
+            what: "the HTTP client",
+            source: error.into(),
+        };
+        // The environment has been read already: no_proxy() keeps the client from reading it again.
+        let client = reqwest::Client::builder().no_proxy();
+        let client = match &settings.upstream_proxy {
+            None => client,
+            Some(proxy) => {
+                client.proxy(reqwest::Proxy::https(proxy.url().clone()).map_err(lacking)?)
+            }
+        };
         // By default 30 s, also for an upstream that reads slowly.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let client = client.tcp_user_timeout(None);
@@ -47,22 +66,24 @@ impl Forwarder {
             .http1_only()
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .no_proxy()
             .dns_resolver(SystemResolver)
             .tcp_nodelay(true)
             .connect_timeout(settings.connect_timeout)
             .pool_max_idle_per_host(settings.max_concurrent)
             .build()
-            .map_err(|error| StartError::Resources {
-                what: "the HTTP client",
-                source: error.into(),
-            })?;
+            .map_err(lacking)?;
         Ok(Self {
             client,
             key,
+            fields: settings.fields.clone(),
+            route: Route {
+                upstream: settings.upstream.hop().to_owned(),
+                proxy: settings.upstream_proxy.as_ref().map(UpstreamProxy::hop),
+            },
             upstream: settings.upstream.clone(),
             connect_timeout: settings.connect_timeout,
             header_timeout: settings.header_timeout,
+            body_timeout: BODY_TIMEOUT.min(settings.header_timeout),
             max_body_bytes: settings.max_body_bytes,
         })
     }
@@ -84,13 +105,19 @@ impl Forwarder {
     ) -> Result<Response<reqwest::Body>, Fault> {
         let body = RequestBody::new(progress.clone(), self.max_body_bytes, slot);
         let mut outgoing = reqwest::Request::new(Method::POST, self.upstream.url().clone());
-        *outgoing.headers_mut() = headers::for_upstream(self.key.authorization(), fields);
+        let key = match self.fields.key {
+            KeyField::Bearer => self.key.authorization(),
+            KeyField::Bare(_) => self.key.bare(),
+        };
+        *outgoing.headers_mut() = headers::for_upstream(key, &self.fields, fields);
         *outgoing.body_mut() = Some(reqwest::Body::wrap(body));
 
         let answer = tokio::select! {
             biased;
             answer = self.client.execute(outgoing) => answer.map_err(|error| self.fault(&error, progress))?,
-            () = progress.stalled(self.header_timeout) => return Err(self.timeout(progress)),
+            () = progress.stalled(self.header_timeout, self.body_timeout) => {
+                return Err(self.timeout(progress));
+            }
         };
         let mut answer = Response::from(answer);
         if answer.status().is_informational() {
@@ -113,23 +140,19 @@ impl Forwarder {
             Phase::TooLarge => Refusal::BodyTooLarge.into(),
             Phase::Broken => Fault::BodyIncomplete,
             Phase::Malformed => Fault::BodyMalformed,
-            _ => Fault::Upstream(UpstreamFailure::of(
-                error,
-                self.upstream.hop(),
-                self.connect_timeout,
-            )),
+            _ => Fault::Upstream(UpstreamFailure::of(error, &self.route, self.connect_timeout)),
         }
     }
 
     fn timeout(&self, progress: &Progress) -> Fault {
         match progress.phase() {
-            Phase::ClientsTurn => Fault::BodyTimeout(self.header_timeout),
+            Phase::ClientsTurn => Fault::BodyTimeout(self.body_timeout),
             _ => self.upstream_failed(Cause::HeaderTimeout(self.header_timeout)),
         }
     }
 
     fn upstream_failed(&self, cause: Cause) -> Fault {
-        Fault::Upstream(UpstreamFailure { hop: self.upstream.hop().to_owned(), cause })
+        Fault::Upstream(UpstreamFailure { hop: self.route.upstream_hop(), cause })
     }
 }
 

@@ -6,33 +6,67 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue};
 
+use crate::field_rules::FieldRules;
+
 /// RFC 9110 section 7.6.1, with those that RFC 2616 section 13.5.1 named. `Proxy-*` is apart.
 const HOP_BY_HOP: [HeaderName; 6] =
     [CONNECTION, HeaderName::from_static("keep-alive"), TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
-/// What the proxy alone decides: who asks, who pays, how the body is framed, and where from.
-const PROXY_DECIDES: [HeaderName; 10] = [
+/// What the proxy alone decides: who asks, and how and where to.
+const OF_THE_PROXY: [HeaderName; 4] = [
     AUTHORIZATION,
+    CONTENT_LENGTH,
+    EXPECT, // The client gets its 100 from us.
+    HOST,
+];
+
+/// What is kept back unless the operator lets it through: other keys, who pays, where from.
+const KEPT_BACK: [HeaderName; 6] = [
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("openai-organization"),
     HeaderName::from_static("openai-project"),
-    CONTENT_LENGTH,
     COOKIE,
-    EXPECT, // The client gets its 100 from us.
     FORWARDED,
-    HOST,
 ];
 
-const PROXY_DECIDES_PREFIX: &str = "x-forwarded-";
+const KEPT_BACK_PREFIX: &str = "x-forwarded-";
 const PROXY_PREFIX: &str = "proxy-";
 
-/// The fields of the upstream's request: the key first, then the client's that may pass.
-pub(crate) fn for_upstream(authorization: HeaderValue, client: &HeaderMap) -> HeaderMap {
-    let mut fields = HeaderMap::with_capacity(client.len() + 1);
-    fields.insert(AUTHORIZATION, authorization);
+/// Whose a field of a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nobody's but ours: it frames or addresses the request, or says who asks.
+    OfTheProxy,
+    /// The client's, if the operator lets it through.
+    KeptBack,
+    /// The client's.
+    PassesOn,
+}
+
+/// Whose fields of this name are.
+pub(crate) fn standing(name: &HeaderName) -> Standing {
+    if OF_THE_PROXY.contains(name) || is_always_hop_by_hop(name) {
+        Standing::OfTheProxy
+    } else if KEPT_BACK.contains(name) || name.as_str().starts_with(KEPT_BACK_PREFIX) {
+        Standing::KeptBack
+    } else {
+        Standing::PassesOn
+    }
+}
+
+/// The fields of the upstream's request: the key first, then the operator's, then the client's that may pass.
+pub(crate) fn for_upstream(key: HeaderValue, rules: &FieldRules, client: &HeaderMap) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(client.len() + rules.set.len() + 1);
+    fields.insert(rules.key.name(), key);
+    fields.extend(rules.set.iter().map(|(name, value)| (name.clone(), value.clone())));
     pass_on(client, &mut fields, |name| {
-        !PROXY_DECIDES.contains(name) && !name.as_str().starts_with(PROXY_DECIDES_PREFIX)
+        let may_pass = match standing(name) {
+            Standing::OfTheProxy => false,
+            Standing::KeptBack => rules.forwarded.contains(name),
+            Standing::PassesOn => true,
+        };
+        may_pass && name != rules.key.name() && !rules.set.contains_key(name)
     });
     fields
 }
@@ -66,9 +100,18 @@ fn pass_on(from: &HeaderMap, to: &mut HeaderMap, may_pass: impl Fn(&HeaderName) 
 
 /// Whether a field concerns one connection alone: by its name, or because `Connection` lists it.
 fn is_hop_by_hop(name: &HeaderName, fields: &HeaderMap) -> bool {
-    HOP_BY_HOP.contains(name)
-        || name.as_str().starts_with(PROXY_PREFIX)
-        || lists(fields, &CONNECTION, name.as_str())
+    is_always_hop_by_hop(name) || lists(fields, &CONNECTION, name.as_str())
+}
+
+fn is_always_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name) || name.as_str().starts_with(PROXY_PREFIX)
+}
+
+/// Whether a request is framed in more than one way (RFC 9112 section 6.3). We frame it anew, but what
+/// follows on its connection is not to be trusted.
+pub(crate) fn is_framed_twice(client: &HeaderMap) -> bool {
+    let count = |name| client.get_all(name).iter().count();
+    count(CONTENT_LENGTH) + count(TRANSFER_ENCODING) > 1
 }
 
 /// Whether a comma-separated field has this element; case does not matter.
@@ -92,6 +135,68 @@ mod tests {
                 (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
             })
             .collect()
+    }
+
+    fn rules() -> FieldRules {
+        FieldRules::resolve(None, &[], &[]).unwrap()
+    }
+
+    fn names(fields: &HeaderMap) -> Vec<&str> {
+        fields.keys().map(HeaderName::as_str).collect()
+    }
+
+    #[test]
+    fn what_the_operator_sets_takes_the_place_of_the_clients() {
+        let client = fields(&[
+            ("openai-project", "the client's"),
+            ("x-set", "the client's"),
+            ("api-key", "the client's"),
+            ("openai-organization", "the client's"),
+            ("authorization", "the client's"),
+            ("x-forwarded-for", "the client's"),
+            ("forwarded", "the client's"),
+        ]);
+        let set = ["OpenAI-Project: ours".to_owned(), "X-Set: ours".to_owned()];
+        let forward = ["openai-organization".to_owned(), "x-forwarded-for".to_owned()];
+        let rules = FieldRules::resolve(Some("api-key"), &set, &forward).unwrap();
+        let upstream = for_upstream(HeaderValue::from_static("K"), &rules, &client);
+        let lines: Vec<_> = upstream
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "api-key: K",
+                "openai-project: ours",
+                "x-set: ours",
+                "openai-organization: the client's",
+                "x-forwarded-for: the client's"
+            ]
+        );
+    }
+
+    /// A client that lists the key's own field in `Connection` does not have it taken away.
+    #[test]
+    fn connection_names_fields_of_the_client_alone() {
+        let client = fields(&[("connection", "authorization, x-set"), ("x-set", "the client's")]);
+        let rules = FieldRules::resolve(None, &["X-Set: ours".to_owned()], &[]).unwrap();
+        let upstream = for_upstream(HeaderValue::from_static("Bearer K"), &rules, &client);
+        assert_eq!(names(&upstream), ["authorization", "x-set"]);
+    }
+
+    #[test]
+    fn two_framings_are_seen() {
+        for (lines, twice) in [
+            (&[][..], false),
+            (&[("content-length", "1")], false),
+            (&[("transfer-encoding", "chunked")], false),
+            (&[("content-length", "1"), ("transfer-encoding", "chunked")], true),
+            (&[("content-length", "1"), ("content-length", "1")], true),
+            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], true),
+        ] {
+            assert_eq!(is_framed_twice(&fields(lines)), twice, "{lines:?}");
+        }
     }
 
     #[test]
@@ -124,7 +229,7 @@ mod tests {
             ("originator", "codex"),
             ("accept", "text/event-stream"),
         ]);
-        let upstream = for_upstream(HeaderValue::from_static("Bearer K"), &client);
+        let upstream = for_upstream(HeaderValue::from_static("Bearer K"), &rules(), &client);
         let names: Vec<&str> = upstream.keys().map(HeaderName::as_str).collect();
         assert_eq!(
             names,
@@ -143,7 +248,7 @@ mod tests {
     #[test]
     fn a_repeated_field_stays_repeated() {
         let client = fields(&[("x-a", "1"), ("x-a", "2")]);
-        let upstream = for_upstream(HeaderValue::from_static("Bearer K"), &client);
+        let upstream = for_upstream(HeaderValue::from_static("Bearer K"), &rules(), &client);
         assert_eq!(upstream.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
     }
 

@@ -1,12 +1,15 @@
 //! The record of one exchange, with the facts that are known only when it ends.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use codex_key_custody::ApiKey;
+use codex_peer_identity::{Peer, Uid};
 use codex_request_log::{OpenRecord, Outcome, Reason};
 use http::request::Parts;
 
 use crate::exchange::Proxy;
+use crate::link::Link;
 use crate::request_body::{Phase, Progress};
 use crate::stop::Stop;
 
@@ -16,6 +19,7 @@ use crate::stop::Stop;
 pub(crate) struct Ledger {
     pub(crate) record: OpenRecord,
     progress: Progress,
+    link: Arc<Link>,
     stop: Stop,
 }
 
@@ -25,13 +29,17 @@ const KEPT_PATH: usize = 200;
 
 impl Ledger {
     /// Opens the record of a request.
-    pub(crate) fn open(proxy: &Proxy, head: &Parts, progress: &Progress) -> Self {
+    pub(crate) fn open(proxy: &Proxy, link: &Arc<Link>, head: &Parts, progress: &Progress) -> Self {
         let key = proxy.forwarder.key();
         let method = kept(key, head.method.as_str(), KEPT_METHOD);
         let path = kept(key, head.uri.path(), KEPT_PATH);
-        let id = proxy.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
-        let record = OpenRecord::new(proxy.log.clone(), id, method, path);
-        Self { record, progress: progress.clone(), stop: proxy.stop.clone() }
+        let record = open(proxy, link.peer, method, path);
+        Self {
+            record,
+            progress: progress.clone(),
+            link: Arc::clone(link),
+            stop: proxy.stop.clone(),
+        }
     }
 
     /// The answer has been cut. Where the client's own body was the cause, that is said.
@@ -48,6 +56,26 @@ impl Ledger {
     }
 }
 
+fn open(proxy: &Proxy, peer: Peer, method: String, path: String) -> OpenRecord {
+    let id = proxy.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
+    OpenRecord::new(proxy.log.clone(), id, peer.uid().map(Uid::as_raw), method, path)
+}
+
+/// What stands for the method and the path of a request whose head nobody could read.
+const UNREAD: &str = "-";
+
+/// Records a connection on which no head, or not another one, could be read.
+pub(crate) fn bad_head(proxy: &Proxy, peer: Peer, detail: String) {
+    let mut record = open(proxy, peer, UNREAD.to_owned(), UNREAD.to_owned());
+    record.failed(Outcome::Refused, Reason::BadHead, Some(detail));
+}
+
+/// Records a connection that was closed at once, because there were too many.
+pub(crate) fn turned_away(proxy: &Proxy, peer: Peer) {
+    let mut record = open(proxy, peer, UNREAD.to_owned(), UNREAD.to_owned());
+    record.failed(Outcome::Refused, Reason::TooManyConnections, None);
+}
+
 /// The beginning of a client's words, with no part of the key in it.
 fn kept(key: &ApiKey, words: &str, limit: usize) -> String {
     let end = words.char_indices().nth(limit).map_or(words.len(), |(at, _)| at);
@@ -61,6 +89,7 @@ fn kept(key: &ApiKey, words: &str, limit: usize) -> String {
 impl Drop for Ledger {
     fn drop(&mut self) {
         self.progress.abandon();
+        self.link.clock.rested();
         self.record.read(self.progress.bytes());
         if self.stop.is_aborting() {
             self.record.failed(Outcome::Cut, Reason::ProxyStopped, None);

@@ -3,16 +3,24 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use codex_peer_identity::Peer;
 use http::Version;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::client_stream::has_hung_up;
+use crate::head_clock::HeadClock;
 use crate::request_body::{Phase, Progress};
 
 /// The facts that a connection and its exchanges share. (A connection has one exchange at a time.)
 #[derive(Debug)]
 pub(crate) struct Link {
-    stream: Arc<TcpStream>,
+    pub(crate) stream: TcpStream,
+    /// Whose connection it is.
+    pub(crate) peer: Peer,
+    /// The account's places for exchanges.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) clock: HeadClock,
     http_1_0: AtomicBool,
     cut: AtomicBool,
     body: Mutex<Option<Progress>>,
@@ -22,9 +30,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn of(stream: &Arc<TcpStream>) -> Self {
+    pub(crate) fn of(stream: TcpStream, peer: Peer, slots: Arc<Semaphore>) -> Self {
         Self {
-            stream: Arc::clone(stream),
+            stream,
+            peer,
+            slots,
+            clock: HeadClock::started(),
             http_1_0: AtomicBool::default(),
             cut: AtomicBool::default(),
             body: Mutex::default(),
@@ -35,6 +46,7 @@ impl Link {
 
     /// A request's head has been read.
     pub(crate) fn began(&self, version: Version, body: &Progress) {
+        self.clock.busy();
         self.http_1_0.store(version == Version::HTTP_10, Ordering::Relaxed);
         *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body.clone());
     }

@@ -6,8 +6,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use codex_process_hardening::Hardened;
+use nix::unistd::geteuid;
 
 use crate::StartError;
+use crate::environment::Environment;
 
 /// Says why the program ends, with causes and remedy; returns the exit code for it.
 pub fn fatal(error: &anyhow::Error) -> ExitCode {
@@ -25,19 +27,20 @@ pub fn fatal(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Says which variables were in the environment that should not have been, and what that means.
-pub(crate) fn hardened(hardened: &Hardened) {
-    let (authorities, code): (Vec<_>, Vec<_>) = hardened
+pub(crate) fn environment(hardened: &Hardened, environment: &Environment) {
+    let code: Vec<_> = hardened
         .removed_variables()
-        .iter()
         .map(|name| name.to_string_lossy().escape_debug().to_string())
-        .partition(|name| name.starts_with("SSL_"));
+        .filter(|name| !name.starts_with("SSL_"))
+        .collect();
     if !code.is_empty() {
         line(&format!("warning: taken out of the environment: {}", code.join(", ")));
         line("  what they name may have been loaded into this process: start it without them");
     }
-    if !authorities.is_empty() {
-        line(&format!("warning: not used: {}", authorities.join(", ")));
-        line("  name certificate authorities with --upstream-ca instead");
+    if !environment.not_used.is_empty() {
+        let as_root = if geteuid().is_root() { " as root" } else { "" };
+        line(&format!("warning: not used{as_root}: {}", environment.not_used.join(", ")));
+        line("  name authorities with --upstream-ca, a proxy with --upstream-proxy");
     }
 }
 

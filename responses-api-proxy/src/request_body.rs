@@ -103,14 +103,22 @@ impl Progress {
         }
     }
 
-    /// Ready once nothing has moved for so long. Cancel safe.
-    pub(crate) async fn stalled(&self, patience: Duration) {
+    /// Ready once nothing has moved for so long: `upstream`, or `client` while it is the client's turn. Cancel
+    /// safe.
+    pub(crate) async fn stalled(&self, upstream: Duration, client: Duration) {
         loop {
-            let deadline = self.state().moved_at + patience;
-            if deadline <= Instant::now() {
+            let (moved_at, phase) = {
+                let state = self.state();
+                (state.moved_at, state.phase)
+            };
+            let patience = if phase == Phase::ClientsTurn { client } else { upstream };
+            let now = Instant::now();
+            let deadline = moved_at + patience;
+            if deadline <= now {
                 return;
             }
-            tokio::time::sleep_until(deadline).await;
+            // Whose turn it is may change meanwhile.
+            tokio::time::sleep_until(deadline.min(now + client)).await;
         }
     }
 }

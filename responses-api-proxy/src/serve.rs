@@ -6,20 +6,23 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use codex_key_custody::ApiKey;
+use codex_peer_identity::Peers;
 use codex_process_hardening::Hardened;
 use codex_proxy_client::ServerInfo;
 use codex_request_log::{Log, Writer};
 use nix::unistd::geteuid;
 use tokio::net::TcpListener;
 use tokio::runtime;
-use tokio::sync::Semaphore;
 
 use crate::admission::Policy;
+use crate::environment::Environment;
 use crate::exchange::Proxy;
 use crate::forwarder::Forwarder;
 use crate::server_info_file::ServerInfoFile;
-use crate::settings::Settings;
+use crate::settings::{Authorities, Settings};
+use crate::shares::Shares;
 use crate::stop::Stop;
+use crate::users::Users;
 use crate::{ServeArgs, StartError, listener, report, server, tls};
 
 /// How long the log's last lines may take when nobody reads them.
@@ -34,8 +37,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 ///
 /// The proxy starts whole or not at all: an error leaves no port, no file and no thread behind.
 pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
-    report::hardened(hardened);
-    let settings = Settings::resolve(args)?;
+    let environment = Environment::of(hardened);
+    report::environment(hardened, &environment);
+    let settings = Settings::resolve(args, &environment)?;
+    let peers = peers(&settings.users)?;
     let tls = tls::client_config(&settings.authorities, settings.upstream.is_https())?;
     let listener = listener::listen(settings.port)?;
     let key = ApiKey::read(std::io::stdin().as_fd(), "API key (it will not be shown): ")?;
@@ -48,7 +53,7 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|error| lacking("the runtime", error))?;
-    let served = runtime.block_on(run(&settings, listener, forwarder, log));
+    let served = runtime.block_on(run(&settings, &environment, peers, listener, forwarder, log));
     // A name that is still being resolved must not hold the end up.
     runtime.shutdown_background();
     writer.finish(LAST_WORDS);
@@ -58,6 +63,8 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
 /// From the first signal that is obeyed to the last connection's end.
 async fn run(
     settings: &Settings,
+    environment: &Environment,
+    peers: Option<Peers>,
     listener: std::net::TcpListener,
     forwarder: Forwarder,
     log: Log,
@@ -74,15 +81,17 @@ async fn run(
                 .map_err(|source| StartError::ServerInfo { path: path.clone(), source })?,
         ),
     };
-    report::line(&forwarder.key().mask(&ready(port, settings)));
+    report::line(&forwarder.key().mask(&ready(port, settings, environment)));
     let proxy = Proxy {
         policy: Policy {
             port,
             http_shutdown: settings.http_shutdown,
+            users: settings.users.clone(),
             max_body_bytes: settings.max_body_bytes,
         },
         forwarder,
-        slots: Arc::new(Semaphore::new(settings.max_concurrent)),
+        peers,
+        slots: Shares::new(settings.max_concurrent),
         max_concurrent: settings.max_concurrent,
         log,
         stop,
@@ -92,6 +101,18 @@ async fn run(
     let close = move || drop(server_info);
     server::run(listener, Arc::new(proxy), settings.drain_timeout, close).await;
     Ok(())
+}
+
+/// The way to tell accounts apart. Who names some must have it; else their names are just missing in records.
+fn peers(users: &Users) -> Result<Option<Peers>, StartError> {
+    match (Peers::open(), users) {
+        (Ok(peers), _) => Ok(Some(peers)),
+        (Err(error), Users::Only(_)) => Err(StartError::Identity(error)),
+        (Err(error), Users::Anyone) => {
+            report::line(&format!("warning: records won't say which account was served: {error}"));
+            Ok(None)
+        }
+    }
 }
 
 fn lacking(what: &'static str, error: std::io::Error) -> StartError {
@@ -115,14 +136,20 @@ fn server_info(port: u16) -> Result<ServerInfo, StartError> {
     })
 }
 
-/// One line: address, upstream, pid, who may use it, and whom we trust beyond the default.
-fn ready(port: u16, settings: &Settings) -> String {
-    let (upstream, pid) = (&settings.upstream, std::process::id());
+/// One line: address, upstream, pid, who may use it, and each hop and authority that is not the default.
+fn ready(port: u16, settings: &Settings, environment: &Environment) -> String {
+    let (upstream, pid, users) = (&settings.upstream, std::process::id(), &settings.users);
     let mut line = format!(
-        "ready: http://127.0.0.1:{port}/v1 forwards POST /v1/responses to {upstream}, pid {pid}, for any account on this machine"
+        "ready: http://127.0.0.1:{port}/v1 forwards POST /v1/responses to {upstream}, pid {pid}, for {users}"
     );
-    for path in &settings.authorities {
-        line.push_str(&format!(", trusting {}", path.display()));
+    if let (Users::Anyone, Some(user)) = (users, &environment.sudo_user) {
+        line.push_str(&format!(" (--allow-user {} keeps it to that one)", user.escape_debug()));
+    }
+    if let Some(proxy) = &settings.upstream_proxy {
+        line.push_str(&format!(", through the proxy {proxy} ({})", proxy.named_by()));
+    }
+    for Authorities { path, named_by } in &settings.authorities {
+        line.push_str(&format!(", trusting {} ({named_by})", path.display()));
     }
     line
 }

@@ -4,16 +4,48 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_peer_identity::Peer;
 use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::exchange::Proxy;
+use crate::ledger::turned_away;
+use crate::link::Link;
+use crate::shares::Shares;
 use crate::{connection, report};
 
 /// How long to wait when the machine has run out of something that a connection needs.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections of one account, for each exchange that it may have under way, and at least.
+const CONNECTIONS_AN_EXCHANGE: usize = 4;
+const LEAST_CONNECTIONS: usize = 1_024;
+/// Connections in all, in shares of an account.
+const ACCOUNTS: usize = 4;
+
+/// How many connections are kept. More are closed at once: an error of ours would cost what is to be saved.
+struct Doors {
+    all: Arc<Semaphore>,
+    by_account: Shares,
+}
+
+/// A connection's places. Dropped with it.
+type Entered = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+impl Doors {
+    fn for_exchanges(max_concurrent: usize) -> Self {
+        let each = (max_concurrent * CONNECTIONS_AN_EXCHANGE).max(LEAST_CONNECTIONS);
+        Self { all: Arc::new(Semaphore::new(each * ACCOUNTS)), by_account: Shares::new(each) }
+    }
+
+    fn enter(&self, peer: Peer) -> Option<Entered> {
+        let own = self.by_account.of(peer).try_acquire_owned().ok()?;
+        Some((Arc::clone(&self.all).try_acquire_owned().ok()?, own))
+    }
+}
 
 /// Serves until stopped: closes the listener first, then gives open exchanges `drain_timeout`, then
 /// ends them. `close` is called once the listener is closed.
@@ -38,6 +70,7 @@ pub(crate) async fn run(
 }
 
 async fn accept(listener: &TcpListener, proxy: &Arc<Proxy>, connections: &TaskTracker) {
+    let doors = Doors::for_exchanges(proxy.max_concurrent);
     let mut warned = false;
     loop {
         let accepted = tokio::select! {
@@ -47,7 +80,17 @@ async fn accept(listener: &TcpListener, proxy: &Arc<Proxy>, connections: &TaskTr
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection::serve(Arc::clone(proxy), stream));
+                let peer = proxy.identify(&stream);
+                let Some(entered) = doors.enter(peer) else {
+                    turned_away(proxy, peer);
+                    continue;
+                };
+                let link = Link::of(stream, peer, proxy.slots.of(peer));
+                let proxy = Arc::clone(proxy);
+                connections.spawn(async move {
+                    connection::serve(proxy, link).await;
+                    drop(entered);
+                });
             }
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {} // That client has left.
             Err(error) => {

@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::environment::Environment;
+use crate::field_rules::FieldRules;
+use crate::upstream_proxy::UpstreamProxy;
 use crate::upstream_url::UpstreamUrl;
+use crate::users::Users;
 use crate::{ServeArgs, StartError};
 
 /// Everything that the operator decides. Paths are absolute.
@@ -14,23 +18,53 @@ pub(crate) struct Settings {
     pub(crate) server_info: Option<PathBuf>,
     pub(crate) http_shutdown: bool,
     pub(crate) upstream: UpstreamUrl,
-    /// Files of certificate authorities that are trusted besides the system's.
-    pub(crate) authorities: Vec<PathBuf>,
+    /// The hop before the upstream, if there is one.
+    pub(crate) upstream_proxy: Option<UpstreamProxy>,
+    /// Whom to trust besides the system's authorities.
+    pub(crate) authorities: Vec<Authorities>,
+    pub(crate) fields: FieldRules,
+    pub(crate) users: Users,
     pub(crate) connect_timeout: Duration,
     pub(crate) header_timeout: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) max_body_bytes: u64,
+    /// For each account.
     pub(crate) max_concurrent: usize,
 }
 
+/// A file of certificate authorities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Authorities {
+    pub(crate) path: PathBuf,
+    /// The flag or variable that named it.
+    pub(crate) named_by: &'static str,
+}
+
+/// The flag that names authorities. Who uses it means each certificate in the file.
+pub(crate) const UPSTREAM_CA: &str = "--upstream-ca";
+
 impl Settings {
-    /// Checks what was typed.
-    pub(crate) fn resolve(args: ServeArgs) -> Result<Self, StartError> {
+    /// Checks what was typed and what the environment says.
+    pub(crate) fn resolve(args: ServeArgs, environment: &Environment) -> Result<Self, StartError> {
         if let Some(flag) = args.workload_identity.given() {
             return Err(StartError::WorkloadIdentity { flag });
         }
         let upstream = UpstreamUrl::parse(&args.upstream_url)
             .map_err(|source| StartError::UpstreamUrl { url: shown(&args.upstream_url), source })?;
+        let upstream_proxy =
+            UpstreamProxy::choose(args.upstream_proxy.as_deref(), environment, &upstream)
+                .map_err(|(named_by, source)| StartError::UpstreamProxy { named_by, source })?;
+        let fields = FieldRules::resolve(
+            args.auth_header.as_deref(),
+            &args.set_header,
+            &args.forward_header,
+        )
+        .map_err(|(flag, name, source)| StartError::Field { flag, name, source })?;
+        let from_flag = args.upstream_ca.into_iter().map(|path| (UPSTREAM_CA, path));
+        let authorities = from_flag
+            .chain(environment.authorities.iter().cloned())
+            .map(|(named_by, path)| Authorities { path, named_by })
+            .collect();
         let server_info = match args.server_info {
             None => None,
             Some(path) => Some(
@@ -43,7 +77,10 @@ impl Settings {
             server_info,
             http_shutdown: args.http_shutdown,
             upstream,
-            authorities: args.upstream_ca,
+            upstream_proxy,
+            authorities,
+            fields,
+            users: Users::resolve(&args.allow_user)?,
             connect_timeout: args.connect_timeout,
             header_timeout: args.header_timeout,
             drain_timeout: args.drain_timeout,

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use codex_key_custody::CustodyError;
+use codex_peer_identity::IdentityError;
 use codex_process_hardening::HardeningError;
 use thiserror::Error;
 
+use crate::field_rules::FieldError;
+use crate::upstream_proxy::UpstreamProxyError;
 use crate::upstream_url::UpstreamUrlError;
 
 /// Why the proxy did not start. Nothing is left behind then: no process, no file, no port. (Folders that
@@ -35,11 +38,42 @@ pub enum StartError {
         /// What is wrong with it.
         source: UpstreamUrlError,
     },
+    /// The proxy on the way to the upstream can't be used. Its URL, which may hold a password, is not repeated.
+    #[error("the proxy that {named_by} names can't be used")]
+    UpstreamProxy {
+        /// The flag or variable.
+        named_by: &'static str,
+        /// What is wrong with it.
+        source: UpstreamProxyError,
+    },
+    /// A field can't be what a flag makes of it.
+    #[error("{flag} {name:?} can't be used")]
+    Field {
+        /// The flag.
+        flag: &'static str,
+        /// The field's name, as it was typed.
+        name: String,
+        /// What is wrong with it.
+        source: FieldError,
+    },
+    /// `--allow-user` names nobody.
+    #[error("--allow-user {user:?}: there is no such account")]
+    NoSuchUser {
+        /// As it was typed.
+        user: String,
+        /// What the system said, if it was not simply no.
+        source: Option<std::io::Error>,
+    },
+    /// `--allow-user`, where accounts can't be told apart.
+    #[error("--allow-user can't be kept here")]
+    Identity(#[source] IdentityError),
     /// A file of certificate authorities can't be used.
-    #[error("the certificate authorities in {path} can't be used", path = path.display())]
+    #[error("the certificate authorities in {path} ({named_by}) can't be used", path = path.display())]
     Authorities {
         /// The file.
         path: PathBuf,
+        /// The flag or variable that named it.
+        named_by: &'static str,
         /// What is wrong with it.
         source: anyhow::Error,
     },
@@ -81,6 +115,16 @@ impl StartError {
             Self::WorkloadIdentity { .. } => "leave the flag out and pipe the key in",
             Self::UpstreamUrl { .. } => {
                 "give the full URL of the endpoint, as in https://api.openai.com/v1/responses"
+            }
+            Self::UpstreamProxy { .. } => {
+                "name it like http://HOST:PORT or http://USER:PASSWORD@HOST:PORT; a loopback upstream needs none"
+            }
+            Self::Field { .. } => {
+                "fields look like api-key or 'OpenAI-Project: proj_1'; those that frame or address a request, and the key's own, are the proxy's"
+            }
+            Self::NoSuchUser { .. } => "give a name that `getent passwd` knows, or a uid",
+            Self::Identity(_) => {
+                "leave --allow-user out to serve every account, or run it where NETLINK_SOCK_DIAG is allowed (Linux with the module tcp_diag)"
             }
             Self::Authorities { .. } => {
                 "name a readable file with one or more PEM blocks that begin with -----BEGIN CERTIFICATE-----"

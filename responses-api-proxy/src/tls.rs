@@ -1,6 +1,6 @@
 //! TLS towards the upstream: which authorities are trusted, and rustls's own safe defaults.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
@@ -11,19 +11,23 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::StartError;
+use crate::settings::{Authorities, UPSTREAM_CA};
 
 /// TLS 1.2 and 1.3, HTTP/1.1 only; certificates are verified against the system's authorities and those
 /// in `added`.
 ///
 /// `needed` says whether the upstream speaks TLS at all: if not, a system without authorities is fine.
-pub(crate) fn client_config(added: &[PathBuf], needed: bool) -> Result<ClientConfig, StartError> {
+pub(crate) fn client_config(
+    added: &[Authorities],
+    needed: bool,
+) -> Result<ClientConfig, StartError> {
     let mut roots = RootCertStore::empty();
     // Broken files among the system's are common, and harmless while others can be read. It would believe
     // SSL_CERT_FILE and SSL_CERT_DIR, but hardening has taken them out of the environment.
     roots.add_parsable_certificates(load_native_certs().certs);
-    for path in added {
-        add_file(&mut roots, path)
-            .map_err(|source| StartError::Authorities { path: path.clone(), source })?;
+    for Authorities { path, named_by } in added {
+        add_file(&mut roots, path, *named_by == UPSTREAM_CA)
+            .map_err(|source| StartError::Authorities { path: path.clone(), named_by, source })?;
     }
     if needed && roots.is_empty() {
         return Err(StartError::NoAuthorities);
@@ -37,11 +41,15 @@ pub(crate) fn client_config(added: &[PathBuf], needed: bool) -> Result<ClientCon
     Ok(config)
 }
 
-/// A file that the operator named: every certificate in it counts, or none.
-fn add_file(roots: &mut RootCertStore, path: &Path) -> anyhow::Result<()> {
+/// A file besides the system's. Of one that was named for us each certificate must count; one that was named for
+/// all programs may be a bundle, in which some never do.
+fn add_file(roots: &mut RootCertStore, path: &Path, is_for_us: bool) -> anyhow::Result<()> {
     let before = roots.len();
     for certificate in CertificateDer::pem_file_iter(path)? {
-        roots.add(certificate?).context("a certificate in it is no authority's")?;
+        let added = roots.add(certificate?).context("a certificate in it is no authority's");
+        if is_for_us {
+            added?;
+        }
     }
     if roots.len() == before { Err(anyhow!("there is no certificate in it")) } else { Ok(()) }
 }

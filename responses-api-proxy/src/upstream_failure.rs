@@ -14,9 +14,22 @@ use thiserror::Error;
 /// A request that the upstream did not answer.
 #[derive(Debug)]
 pub(crate) struct UpstreamFailure {
-    /// `host:port`.
-    pub(crate) hop: String,
+    pub(crate) hop: Hop,
     pub(crate) cause: Cause,
+}
+
+/// The way to the upstream, each hop as `host:port`.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) upstream: String,
+    pub(crate) proxy: Option<String>,
+}
+
+/// The hop at which it happened, as `host:port`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Hop {
+    Upstream(String),
+    Proxy(String),
 }
 
 /// What happened at the hop.
@@ -32,6 +45,10 @@ pub(crate) enum Cause {
     Tls(String),
     Closed,
     NotHttp(String),
+    /// The proxy did not make a tunnel to this upstream.
+    NoTunnel(String),
+    /// The proxy wants to know who asks.
+    ProxyLogin,
     Other(String),
 }
 
@@ -41,15 +58,31 @@ pub(crate) enum Cause {
 #[error("{0}")]
 pub(crate) struct DnsError(pub(crate) io::Error);
 
+impl Route {
+    pub(crate) fn upstream_hop(&self) -> Hop {
+        Hop::Upstream(self.upstream.clone())
+    }
+}
+
 impl UpstreamFailure {
-    /// Finds the cause in what reqwest reports: it stands somewhere down its chain of sources.
-    pub(crate) fn of(error: &reqwest::Error, hop: &str, connect_timeout: Duration) -> Self {
-        let cause = if error.is_connect() && error.is_timeout() {
-            Cause::ConnectTimeout(connect_timeout)
-        } else {
-            Chain::new(error).find_map(known).unwrap_or_else(|| Cause::Other(last_words(error)))
+    /// Finds hop and cause in what reqwest reports: they stand somewhere down its chain of sources.
+    pub(crate) fn of(error: &reqwest::Error, route: &Route, connect_timeout: Duration) -> Self {
+        let timed_out = error.is_connect() && error.is_timeout();
+        let tunnel = Chain::new(error).find_map(TunnelTrouble::of);
+        let hop = match &route.proxy {
+            Some(proxy) if tunnel.is_some() || timed_out => Hop::Proxy(proxy.clone()),
+            _ => route.upstream_hop(),
         };
-        Self { hop: hop.to_owned(), cause }
+        let cause = match tunnel {
+            _ if timed_out => Cause::ConnectTimeout(connect_timeout),
+            Some(TunnelTrouble::Login) => Cause::ProxyLogin,
+            Some(TunnelTrouble::Refused) => Cause::NoTunnel(route.upstream.clone()),
+            Some(TunnelTrouble::Closed) => Cause::Closed,
+            Some(TunnelTrouble::Below) | None => {
+                Chain::new(error).find_map(known).unwrap_or_else(|| Cause::Other(last_words(error)))
+            }
+        };
+        Self { hop, cause }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -67,28 +100,51 @@ impl UpstreamFailure {
             Cause::Certificate(_) | Cause::UnknownAuthority | Cause::Tls(_) => Reason::UpstreamTls,
             Cause::Closed | Cause::Other(_) => Reason::UpstreamClosed,
             Cause::NotHttp(_) => Reason::UpstreamProtocol,
+            Cause::NoTunnel(_) | Cause::ProxyLogin => Reason::UpstreamProxy,
         }
     }
 
     fn remedy(&self) -> &'static str {
-        match self.cause {
-            Cause::Dns(_) => "check the network and the host in the proxy's --upstream-url",
-            Cause::Refused => "check that it runs, and the port in the proxy's --upstream-url",
-            Cause::Unreachable(_) => "check the network between this machine and it",
-            Cause::ConnectTimeout(_) => {
-                "check the network, or give the proxy a longer --connect-timeout"
+        match (&self.cause, &self.hop) {
+            (Cause::ProxyLogin, _) => {
+                "name it with them, http://USER:PASSWORD@HOST:PORT, in the key proxy's --upstream-proxy or HTTPS_PROXY"
             }
-            Cause::HeaderTimeout(_) => "try again, or give the proxy a longer --header-timeout",
-            Cause::UnknownAuthority => {
+            (Cause::NoTunnel(_), _) => {
+                "ask whoever runs it to allow that host and port, or leave it out (--upstream-proxy, HTTPS_PROXY, NO_PROXY)"
+            }
+            (Cause::UnknownAuthority, _) => {
                 "if a company's gateway stands between, name its authority with the proxy's --upstream-ca"
             }
-            Cause::Certificate(_) => {
+            (Cause::HeaderTimeout(_), _) => {
+                "try again, or give the proxy a longer --header-timeout"
+            }
+            (Cause::ConnectTimeout(_), _) => {
+                "check the network, or give the proxy a longer --connect-timeout"
+            }
+            (Cause::Unreachable(_), _) => "check the network between this machine and it",
+            (_, Hop::Proxy(_)) => {
+                "check host and port in the key proxy's --upstream-proxy or HTTPS_PROXY, and that it runs"
+            }
+            (Cause::Dns(_), _) => "check the network and the host in the proxy's --upstream-url",
+            (Cause::Refused, _) => "check that it runs, and the port in the proxy's --upstream-url",
+            (Cause::Certificate(_), _) => {
                 "check the host in the proxy's --upstream-url and this machine's clock"
             }
-            Cause::Tls(_) | Cause::NotHttp(_) => {
+            (Cause::Tls(_) | Cause::NotHttp(_), _) => {
                 "check the scheme, host and port in the proxy's --upstream-url"
             }
-            Cause::Closed | Cause::Other(_) => "try again; if it stays so, ask whoever runs it",
+            (Cause::Closed | Cause::Other(_), _) => {
+                "try again; if it stays so, ask whoever runs it"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upstream(hop) => write!(formatter, "the upstream {hop}"),
+            Self::Proxy(hop) => write!(formatter, "the proxy {hop}"),
         }
     }
 }
@@ -98,41 +154,61 @@ impl fmt::Display for UpstreamFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hop = &self.hop;
         match &self.cause {
-            Cause::Dns(cause) => write!(formatter, "the upstream {hop} has no address: {cause}"),
-            Cause::Refused => write!(formatter, "the upstream {hop} refused the connection"),
-            Cause::Unreachable(cause) => {
-                write!(formatter, "the upstream {hop} can't be reached: {cause}")
-            }
+            Cause::Dns(cause) => write!(formatter, "{hop} has no address: {cause}"),
+            Cause::Refused => write!(formatter, "{hop} refused the connection"),
+            Cause::Unreachable(cause) => write!(formatter, "{hop} can't be reached: {cause}"),
             Cause::ConnectTimeout(time) => {
                 let time = humantime::format_duration(*time);
-                write!(formatter, "the upstream {hop} did not take the connection within {time}")
+                write!(formatter, "{hop} did not take the connection within {time}")
             }
             Cause::HeaderTimeout(time) => {
                 let time = humantime::format_duration(*time);
-                write!(formatter, "the upstream {hop} did not begin its answer within {time}")
+                write!(formatter, "{hop} did not begin its answer within {time}")
             }
             Cause::UnknownAuthority => {
-                write!(
-                    formatter,
-                    "the upstream {hop} shows a certificate of an authority that is not trusted"
-                )
+                write!(formatter, "{hop} shows a certificate of an authority that is not trusted")
             }
             Cause::Certificate(cause) => {
-                write!(
-                    formatter,
-                    "the upstream {hop} shows a certificate that is not valid: {cause}"
-                )
+                write!(formatter, "{hop} shows a certificate that is not valid: {cause}")
             }
-            Cause::Tls(cause) => write!(formatter, "TLS with the upstream {hop} failed: {cause}"),
-            Cause::Closed => {
-                write!(formatter, "the upstream {hop} closed the connection without an answer")
-            }
+            Cause::Tls(cause) => write!(formatter, "TLS with {hop} failed: {cause}"),
+            Cause::Closed => write!(formatter, "{hop} closed the connection without an answer"),
             Cause::NotHttp(cause) => {
-                write!(formatter, "what the upstream {hop} answered is not HTTP/1.1: {cause}")
+                write!(formatter, "what {hop} answered is not HTTP/1.1: {cause}")
             }
-            Cause::Other(cause) => write!(formatter, "the upstream {hop} gave no answer: {cause}"),
+            Cause::NoTunnel(upstream) => {
+                write!(formatter, "{hop} refused the tunnel to {upstream}")
+            }
+            Cause::ProxyLogin => write!(formatter, "{hop} wants a user name and password"),
+            Cause::Other(cause) => write!(formatter, "{hop} gave no answer: {cause}"),
         }?;
         write!(formatter, "; {}", self.remedy())
+    }
+}
+
+/// Why there is no tunnel through the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TunnelTrouble {
+    Login,
+    Refused,
+    Closed,
+    /// The proxy can't be reached: the sources of the error say why.
+    Below,
+}
+
+impl TunnelTrouble {
+    /// hyper-util's error has no public type, only words. (reqwest, and with it these words, is pinned; tests
+    /// over real proxies hold each of them.)
+    fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        let words = error.to_string();
+        Some(match words.strip_prefix("tunnel error: ")? {
+            "proxy authorization required" => Self::Login,
+            "unexpected end of file" => Self::Closed,
+            "failed to create underlying connection" | "io error establishing tunnel" => {
+                Self::Below
+            }
+            _ => Self::Refused,
+        })
     }
 }
 

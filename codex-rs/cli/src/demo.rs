@@ -73,8 +73,7 @@ async fn show(steps: &mut Steps, hardened: &Hardened) -> anyhow::Result<()> {
 
     let hardening = Hardening::of(info.pid)?;
     steps.done("hardening", hardening.facts(), &hardening.to_string());
-    let removed: Vec<_> =
-        hardened.removed_variables().iter().map(|name| name.to_string_lossy()).collect();
+    let removed: Vec<_> = hardened.removed_variables().map(|name| name.to_string_lossy()).collect();
     if !removed.is_empty() {
         let text = format!("taken out of this environment first: {}", removed.join(", "));
         steps.done("environment", json!({ "removed": removed }), &text);

@@ -13,7 +13,7 @@ use crate::{CustodyError, mlock, tty};
 /// An API key in custody.
 ///
 /// It has no `Clone`, `Display` or `Serialize`, and `Debug` shows nothing of it. The one way to its
-/// bytes is [`ApiKey::authorization`].
+/// bytes is a field's value: [`ApiKey::authorization`] or [`ApiKey::bare`].
 ///
 /// The key lives as long as the process: the HTTP client wants a `'static` field value, so the page
 /// is leaked and wiped by nobody but the kernel at exit.
@@ -57,6 +57,13 @@ impl ApiKey {
     /// It borrows the key instead of copying it, and its `Debug` shows `Sensitive`.
     pub fn authorization(&self) -> HeaderValue {
         let mut value = HeaderValue::from_static(self.field);
+        value.set_sensitive(true);
+        value
+    }
+
+    /// The key alone, for a field of the upstream's own choosing (`api-key`). As [`ApiKey::authorization`].
+    pub fn bare(&self) -> HeaderValue {
+        let mut value = HeaderValue::from_static(&self.field[BEARER.len()..]);
         value.set_sensitive(true);
         value
     }
@@ -124,6 +131,8 @@ mod tests {
         let field = key.authorization();
         assert_eq!(field.as_bytes(), format!("Bearer {KEY}").as_bytes());
         assert!(field.is_sensitive());
+        assert_eq!(key.bare().as_bytes(), KEY.as_bytes());
+        assert!(key.bare().is_sensitive());
     }
 
     #[test]

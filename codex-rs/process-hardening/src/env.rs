@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::HardeningError;
 
-pub(crate) fn remove_steering_variables() -> Result<Vec<OsString>, HardeningError> {
-    let found: Vec<OsString> =
-        std::env::vars_os().map(|(name, _)| name).filter(|name| steers(name)).collect();
+pub(crate) fn remove_steering_variables() -> Result<Vec<(OsString, OsString)>, HardeningError> {
+    let found: Vec<(OsString, OsString)> =
+        std::env::vars_os().filter(|(name, _)| steers(name)).collect();
     if !found.is_empty() {
         remove::remove_all(&found)?;
     }
@@ -32,20 +32,20 @@ mod remove {
     use crate::HardeningError;
 
     /// Removes the variables, once it has seen that no other thread could be reading them.
-    pub(super) fn remove_all(names: &[OsString]) -> Result<(), HardeningError> {
+    pub(super) fn remove_all(variables: &[(OsString, OsString)]) -> Result<(), HardeningError> {
         // Where there is no /proc this rests on the caller's place in `main`.
         let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
         if threads > 1 {
             return Err(HardeningError::NotFirst { threads });
         }
-        for name in names {
+        for (name, _) in variables {
             // SAFETY: this is the only thread (checked above), so nobody reads the environment
             // while it changes.
             unsafe { std::env::remove_var(name) };
         }
-        match names.iter().find(|name| std::env::var_os(name).is_some()) {
+        match variables.iter().find(|(name, _)| std::env::var_os(name).is_some()) {
             None => Ok(()),
-            Some(name) => Err(HardeningError::StillSet { name: name.clone() }),
+            Some((name, _)) => Err(HardeningError::StillSet { name: name.clone() }),
         }
     }
 }

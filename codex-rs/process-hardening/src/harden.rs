@@ -1,6 +1,6 @@
 //! The measures in their order, and the evidence that they were taken.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use crate::{HardeningError, core_limit, dumpable, env};
 
@@ -8,7 +8,7 @@ use crate::{HardeningError, core_limit, dumpable, env};
 #[derive(Debug)]
 #[must_use = "say which variables were removed: they may have acted already"]
 pub struct Hardened {
-    removed_variables: Vec<OsString>,
+    removed_variables: Vec<(OsString, OsString)>,
 }
 
 impl Hardened {
@@ -16,8 +16,14 @@ impl Hardened {
     ///
     /// Worth a warning: the dynamic linker had read `LD_PRELOAD` before `main` began, so a library
     /// that it names may be in this process already.
-    pub fn removed_variables(&self) -> &[OsString] {
-        &self.removed_variables
+    pub fn removed_variables(&self) -> impl Iterator<Item = &OsStr> {
+        self.removed_variables.iter().map(|(name, _)| name.as_os_str())
+    }
+
+    /// The value that a removed variable had: for a caller who decides himself whom to trust.
+    pub fn removed_value(&self, name: &str) -> Option<&OsStr> {
+        let found = self.removed_variables.iter().find(|(removed, _)| removed == name);
+        found.map(|(_, value)| value.as_os_str())
     }
 }
 

@@ -69,11 +69,7 @@ fn child(hardened: bool) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-        evidence
-            .removed_variables()
-            .iter()
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect()
+        evidence.removed_variables().map(|name| name.to_string_lossy().into_owned()).collect()
     } else {
         Vec::new()
     };

@@ -18,10 +18,11 @@ pub struct OpenRecord {
 
 impl OpenRecord {
     /// Opens the record of a request whose head has just been read.
-    pub fn new(log: Log, id: u64, method: String, path: String) -> Self {
+    pub fn new(log: Log, id: u64, uid: Option<u32>, method: String, path: String) -> Self {
         let record = Record {
             id,
             started_at: SystemTime::now(),
+            uid,
             method,
             path,
             outcome: Outcome::ClientLeft,

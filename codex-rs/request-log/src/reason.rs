@@ -9,12 +9,18 @@ pub enum Reason {
     ForeignHost,
     /// A web page sent it: there is an `Origin`, or `Sec-Fetch-Site` is not `none`.
     ForeignOrigin,
+    /// The client's account is none of those that the operator allows, or could not be told.
+    ClientNotAllowed,
     /// The client asked for a WebSocket.
     UpgradeRefused,
     /// Any request but the one that is forwarded.
     RouteNotAllowed,
-    /// More exchanges at once than the operator allows.
+    /// More exchanges of one account at once than the operator allows.
     TooManyRequests,
+    /// More connections at once than are kept; this one was closed unread.
+    TooManyConnections,
+    /// What came first on a connection, or next, is no request's head, or did not come in time.
+    BadHead,
     /// The request's body is larger than the operator allows.
     BodyTooLarge,
     /// The client closed its sending side before its request was forwarded.
@@ -31,6 +37,8 @@ pub enum Reason {
     UpstreamUnreachable,
     /// TLS with the upstream failed.
     UpstreamTls,
+    /// The proxy on the way to the upstream did not let us through.
+    UpstreamProxy,
     /// The upstream did not accept the connection, or did not answer, in time.
     UpstreamTimeout,
     /// The upstream closed the connection before it had answered.
@@ -49,9 +57,12 @@ impl Reason {
         match self {
             Self::ForeignHost => "foreign_host",
             Self::ForeignOrigin => "foreign_origin",
+            Self::ClientNotAllowed => "client_not_allowed",
             Self::UpgradeRefused => "upgrade_refused",
             Self::RouteNotAllowed => "route_not_allowed",
             Self::TooManyRequests => "too_many_requests",
+            Self::TooManyConnections => "too_many_connections",
+            Self::BadHead => "bad_head",
             Self::BodyTooLarge => "body_too_large",
             Self::SendingSideClosed => "sending_side_closed",
             Self::BodyIncomplete => "body_incomplete",
@@ -60,6 +71,7 @@ impl Reason {
             Self::UpstreamDns => "upstream_dns",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTls => "upstream_tls",
+            Self::UpstreamProxy => "upstream_proxy",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamProtocol => "upstream_protocol",

@@ -40,6 +40,8 @@ pub struct Record {
     pub id: u64,
     /// When the request's head had been read.
     pub started_at: SystemTime,
+    /// The account that made the client's socket; `None` if it could not be told.
+    pub uid: Option<u32>,
     /// As the client sent it, or its beginning.
     pub method: String,
     /// The target's path, without its query, or its beginning.
@@ -74,6 +76,10 @@ impl fmt::Display for Record {
         write!(formatter, " {} {}", self.method.escape_debug(), self.path.escape_debug())?;
         write!(formatter, " {} ms", self.duration.as_millis())?;
         write!(formatter, " {} B up {} B down", self.bytes_in, self.bytes_out)?;
+        match self.uid {
+            Some(uid) => write!(formatter, " for uid {uid}")?,
+            None => formatter.write_str(" for an unknown account")?,
+        }
         match &self.detail {
             // Our own words, but a system's message may be in them.
             Some(detail) => write!(formatter, ": {}", detail.replace(char::is_control, " ")),
@@ -90,6 +96,7 @@ mod tests {
         Record {
             id: 7,
             started_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+            uid: Some(1_000),
             method: "GET".to_owned(),
             path: "/v1/models".to_owned(),
             outcome: Outcome::Refused,
@@ -107,8 +114,14 @@ mod tests {
         let line = record().to_string();
         assert_eq!(
             line,
-            "2027-01-15T08:00:00Z #7 refused 403 route_not_allowed GET /v1/models 1 ms 0 B up 20 B down"
+            "2027-01-15T08:00:00Z #7 refused 403 route_not_allowed GET /v1/models 1 ms 0 B up 20 B down for uid 1000"
         );
+    }
+
+    #[test]
+    fn who_could_not_be_told_is_nobody() {
+        let line = Record { uid: None, ..record() }.to_string();
+        assert!(line.ends_with(" for an unknown account"), "{line}");
     }
 
     #[test]

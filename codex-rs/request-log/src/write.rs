@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn open(log: &Log, id: u64) -> OpenRecord {
-        OpenRecord::new(log.clone(), id, "POST".to_owned(), "/v1/responses".to_owned())
+        OpenRecord::new(log.clone(), id, Some(1_000), "POST".to_owned(), "/v1/responses".to_owned())
     }
 
     #[test]

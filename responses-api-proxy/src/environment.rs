@@ -1,0 +1,111 @@
+//! What the environment may choose: for root nothing, for a user the way to the upstream.
+//!
+//! Whoever starts a program chooses its environment. A user who starts the proxy has the key already; but
+//! where root starts it, the environment may come from somebody who is not to have it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use codex_process_hardening::Hardened;
+use nix::unistd::geteuid;
+
+/// The names are tried in this order.
+const HTTPS_PROXY: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
+const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+const AUTHORITIES: [&str; 2] = ["CODEX_CA_CERTIFICATE", "SSL_CERT_FILE"];
+/// A folder in place of the system's: there is no way to have it besides those.
+const NEVER_USED: &str = "SSL_CERT_DIR";
+
+/// The variables that count, by name where they have to be named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Environment {
+    /// Who called sudo, when we are root by it.
+    pub(crate) sudo_user: Option<String>,
+    /// The variable and what it says.
+    pub(crate) https_proxy: Option<(&'static str, String)>,
+    pub(crate) no_proxy: String,
+    /// The variable and the file that it names.
+    pub(crate) authorities: Vec<(&'static str, PathBuf)>,
+    /// Variables that are there and change nothing.
+    pub(crate) not_used: Vec<&'static str>,
+}
+
+impl Environment {
+    /// This process's. Some of it stands in what hardening has removed.
+    pub(crate) fn of(hardened: &Hardened) -> Self {
+        Self::read(geteuid().is_root(), |name| {
+            std::env::var_os(name).or_else(|| hardened.removed_value(name).map(OsString::from))
+        })
+    }
+
+    fn read(is_root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let variable = |name: &'static str| {
+            variable(name).filter(|value| !value.is_empty()).map(|value| (name, value))
+        };
+        let text =
+            |(name, value): (&'static str, OsString)| (name, value.to_string_lossy().into_owned());
+        let https_proxy = HTTPS_PROXY.into_iter().find_map(variable).map(text);
+        let authorities: Vec<_> = AUTHORITIES.into_iter().filter_map(variable).collect();
+        let mut not_used: Vec<_> = variable(NEVER_USED).map(|(name, _)| name).into_iter().collect();
+        if is_root {
+            let proxy = https_proxy.iter().map(|(name, _)| *name);
+            not_used.extend(proxy.chain(authorities.iter().map(|(name, _)| *name)));
+            let sudo_user = variable("SUDO_USER").map(text).map(|(_, user)| user);
+            return Self { sudo_user, not_used, ..Self::default() };
+        }
+        let authorities =
+            authorities.into_iter().map(|(name, file)| (name, PathBuf::from(file))).collect();
+        let no_proxy = NO_PROXY.into_iter().find_map(variable).map(text);
+        let no_proxy = no_proxy.map(|(_, hosts)| hosts).unwrap_or_default();
+        Self { sudo_user: None, https_proxy, no_proxy, authorities, not_used }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(is_root: bool, variables: &[(&str, &str)]) -> Environment {
+        Environment::read(is_root, |name| {
+            variables.iter().find(|(found, _)| *found == name).map(|(_, value)| value.into())
+        })
+    }
+
+    const ALL: [(&str, &str); 8] = [
+        ("HTTPS_PROXY", "http://upper:1"),
+        ("https_proxy", "http://lower:1"),
+        ("no_proxy", "a,b"),
+        ("SSL_CERT_FILE", "/s"),
+        ("CODEX_CA_CERTIFICATE", "/c"),
+        ("SSL_CERT_DIR", "/d"),
+        ("SUDO_USER", "alice"),
+        ("HTTP_PROXY", "http://never:1"),
+    ];
+
+    #[test]
+    fn a_users_environment_chooses_the_way_to_the_upstream() {
+        let expected = Environment {
+            sudo_user: None,
+            https_proxy: Some(("HTTPS_PROXY", "http://upper:1".to_owned())),
+            no_proxy: "a,b".to_owned(),
+            authorities: vec![
+                ("CODEX_CA_CERTIFICATE", "/c".into()),
+                ("SSL_CERT_FILE", "/s".into()),
+            ],
+            not_used: vec!["SSL_CERT_DIR"],
+        };
+        assert_eq!(read(false, &ALL), expected);
+        let lower = read(false, &[("HTTPS_PROXY", ""), ("https_proxy", "http://lower:1")]);
+        assert_eq!(lower.https_proxy, Some(("https_proxy", "http://lower:1".to_owned())));
+    }
+
+    #[test]
+    fn roots_environment_chooses_nothing_and_that_is_said() {
+        let expected = Environment {
+            sudo_user: Some("alice".to_owned()),
+            not_used: vec!["SSL_CERT_DIR", "HTTPS_PROXY", "CODEX_CA_CERTIFICATE", "SSL_CERT_FILE"],
+            ..Environment::default()
+        };
+        assert_eq!(read(true, &ALL), expected);
+    }
+}
