@@ -4,6 +4,7 @@
 //! in `support` only turn a hang into a failure.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod accounts;
 mod client_gets_its_answer;
 mod clients_come_and_go;
 mod hostile_pages;

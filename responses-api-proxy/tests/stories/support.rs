@@ -189,7 +189,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        Self::of(TcpStream::connect(("127.0.0.1", port)).unwrap(), port)
+    }
+
+    pub(crate) fn of(stream: TcpStream, port: u16) -> Self {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, port, got: Vec::new() }
