@@ -12,6 +12,7 @@ use crate::headers::lists;
 use crate::users::Users;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// What the operator allows.
 #[derive(Debug)]
@@ -111,9 +112,11 @@ fn names_our_address(fields: &HeaderMap, port: u16) -> bool {
     }
 }
 
-/// `Sec-Fetch-Site` is sent by browsers alone; `none` is a person who typed the address.
+/// Browsers alone say where a request comes from. `none` is a person who typed the address, or a link that
+/// another program opened, wherever its redirects have led since: that must not stop us by navigating.
 fn comes_from_a_page(fields: &HeaderMap) -> bool {
     fields.get_all(SEC_FETCH_SITE).iter().any(|site| site != "none")
+        || fields.get_all(SEC_FETCH_MODE).iter().any(|mode| mode == "navigate")
 }
 
 fn announced_body_bytes(fields: &HeaderMap) -> Option<u64> {
@@ -234,6 +237,7 @@ mod tests {
                 ("sec-fetch-site", "cross-site"),
                 ("sec-fetch-site", "same-origin"),
                 ("sec-fetch-site", ""),
+                ("sec-fetch-mode", "navigate"),
             ] {
                 assert_eq!(
                     decide(&POLICY, line, &[OURS, field]),

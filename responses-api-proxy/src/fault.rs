@@ -102,7 +102,7 @@ impl Fault {
                 policy.port
             ),
             Self::Refused(Refusal::ForeignOrigin) => {
-                "this proxy serves programs, not web pages: a request with Origin or Sec-Fetch-Site is refused"
+                "this proxy serves programs, not web pages: what a browser sends for a page or by navigating is refused"
                     .to_owned()
             }
             Self::Refused(Refusal::ClientNotAllowed { peer: Peer::User(uid) }) => format!(

@@ -33,6 +33,8 @@ impl Proxy {
         fs::write(&authority, authority_pem).context("while writing the authority")?;
         let program = std::env::current_exe().context("while looking for this program")?;
         let mut child = Command::new(program)
+            // A proxy on the way to the network is none on the way to this machine.
+            .env("NO_PROXY", "*")
             .args(["responses-api-proxy", "--http-shutdown", "--upstream-url", upstream])
             .arg("--upstream-ca")
             .arg(&authority)
