@@ -2,7 +2,9 @@
 //!
 //! Nothing here fails: a closed standard error is the operator's choice, and no reason to stop.
 
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
 use codex_process_hardening::Hardened;
@@ -10,6 +12,10 @@ use nix::unistd::geteuid;
 
 use crate::StartError;
 use crate::environment::Environment;
+use crate::settings::Authorities;
+
+/// Group and others (inode(7)).
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Says why the program ends, with causes and remedy; returns the exit code for it.
 pub fn fatal(error: &anyhow::Error) -> ExitCode {
@@ -41,6 +47,19 @@ pub(crate) fn environment(hardened: &Hardened, environment: &Environment) {
         let as_root = if geteuid().is_root() { " as root" } else { "" };
         line(&format!("warning: not used{as_root}: {}", environment.not_used.join(", ")));
         line("  name authorities with --upstream-ca, a proxy with --upstream-proxy");
+    }
+}
+
+/// Says which files of authorities somebody but root could change, where it is root that trusts them.
+pub(crate) fn authorities(authorities: &[Authorities]) {
+    for Authorities { path, named_by } in authorities {
+        let Ok(facts) = fs::metadata(path) else { continue };
+        let is_roots = facts.uid() == 0 && facts.mode() & WRITABLE_BY_OTHERS == 0;
+        if geteuid().is_root() && !is_roots {
+            let path = path.display();
+            line(&format!("warning: others than root can change {path} ({named_by})"));
+            line("  who does can have the key sent to himself: give it to root, mode 644");
+        }
     }
 }
 

@@ -40,6 +40,7 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
     let environment = Environment::of(hardened);
     report::environment(hardened, &environment);
     let settings = Settings::resolve(args, &environment)?;
+    report::authorities(&settings.authorities);
     let peers = peers(&settings.users)?;
     let tls = tls::client_config(&settings.authorities, settings.upstream.is_https())?;
     let listener = listener::listen(settings.port)?;

@@ -128,6 +128,27 @@ async fn under_sudo_the_ready_line_suggests_the_one_account() {
     assert!(!proxy.ready.contains("alice"), "{}", proxy.ready);
 }
 
+/// Root trusts what is in such a file; so whoever can change it is as good as root here.
+#[tokio::test(flavor = "multi_thread")]
+async fn root_is_told_of_authorities_that_others_can_change() {
+    if !can_run(missing()) {
+        return;
+    }
+    let upstream = tls_upstream(Scenario::Json).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("authority.pem");
+    std::fs::write(&file, upstream.authority_pem().unwrap()).unwrap();
+    let start = || {
+        let mut command = program();
+        command.args(["--upstream-url", &upstream.responses_url(), "--upstream-ca", str(&file)]);
+        Proxy::spawn(&mut command).stop()
+    };
+    assert!(!start().contains("warning"));
+    std::os::unix::fs::chown(&file, Some(ALICE), None).unwrap();
+    let warning = format!("warning: others than root can change {}", str(&file));
+    assert!(start().contains(&warning));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_speaks_for_its_maker_whoever_holds_it() {
     if !can_run(missing()) {

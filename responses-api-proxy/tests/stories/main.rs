@@ -11,6 +11,7 @@ mod hostile_pages;
 mod key_at_the_prompt;
 mod key_stays_secret;
 mod operator_starts_and_stops;
+mod providers;
 mod real_browser;
 mod start_that_fails;
 mod support;
