@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
+mod codex_meets_failures;
+mod codex_process;
+mod codex_texts;
 mod demo_shows_the_whole_path;
 mod multitool;
 mod real_codex;
