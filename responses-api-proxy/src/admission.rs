@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, HOST, ORIGIN, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
 
-use crate::headers::lists;
+use crate::headers::{has_foreign_transfer_coding, lists};
 use crate::users::Users;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -62,6 +62,8 @@ pub(crate) struct Permit(());
 /// Why a request is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// Its body is in a transfer coding that is not undone here.
+    ForeignCoding,
     /// The `Host` is another than the address we listen on, is missing or is repeated.
     ForeignHost,
     /// A browser sent it for a web page.
@@ -78,7 +80,9 @@ pub(crate) enum Refusal {
 
 /// Decides about one request.
 pub(crate) fn admit(policy: &Policy, peer: Peer, head: Head<'_>) -> Result<Admission, Refusal> {
-    if !names_our_address(head.fields, policy.port) {
+    if has_foreign_transfer_coding(head.fields) {
+        Err(Refusal::ForeignCoding) // Sent on without that coding it would be another body.
+    } else if !names_our_address(head.fields, policy.port) {
         // DNS rebinding: a web page's own name has come to mean 127.0.0.1.
         Err(Refusal::ForeignHost)
     } else if head.fields.contains_key(ORIGIN) || comes_from_a_page(head.fields) {
@@ -278,6 +282,15 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_body_that_is_not_plain_or_chunked_is_refused_first_of_all() {
+        for coding in ["gzip, chunked", "identity", "chunked, gzip"] {
+            let field = ("transfer-encoding", coding);
+            assert_eq!(decide(&POLICY, POST, &[field]), Err(Refusal::ForeignCoding));
+        }
+        assert!(decide(&POLICY, POST, &[OURS, ("transfer-encoding", "chunked")]).is_ok());
     }
 
     #[test]

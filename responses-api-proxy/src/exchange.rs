@@ -24,7 +24,7 @@ use crate::forwarder::Forwarder;
 use crate::headers::is_framed_twice;
 use crate::ledger::Ledger;
 use crate::link::{Forwarding, Link};
-use crate::request_body::Progress;
+use crate::request_body::{Phase, Progress};
 use crate::shares::Shares;
 use crate::stop::Stop;
 use crate::visible_cut::VisibleCut;
@@ -102,7 +102,7 @@ pub(crate) async fn exchange(
         Err(fault) => {
             ledger.record.answered(fault.status().as_u16());
             ledger.record.failed(fault.outcome(), fault.reason(), fault.detail());
-            let response = fault.into_response(&proxy.policy);
+            let response = fault.into_response(&proxy.policy, progress.phase() == Phase::Ended);
             ledger.record.relayed(response.body().len() as u64);
             response.map(|text| Either::Left(Full::new(text)))
         }

@@ -51,6 +51,7 @@ impl Fault {
         match self {
             Self::Refused(Refusal::UpgradeRefused) => StatusCode::UPGRADE_REQUIRED,
             Self::Refused(Refusal::BodyTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Refused(Refusal::ForeignCoding) => StatusCode::BAD_REQUEST,
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ClientLeft | Self::BodyIncomplete | Self::BodyMalformed => {
@@ -72,7 +73,7 @@ impl Fault {
             Self::TooManyRequests { .. } => Reason::TooManyRequests,
             Self::ClientLeft => Reason::SendingSideClosed,
             Self::BodyIncomplete => Reason::BodyIncomplete,
-            Self::BodyMalformed => Reason::BodyMalformed,
+            Self::BodyMalformed | Self::Refused(Refusal::ForeignCoding) => Reason::BodyMalformed,
             Self::BodyTimeout(_) => Reason::BodyTimeout,
             Self::Upstream(failure) => failure.reason(),
         }
@@ -128,8 +129,8 @@ impl Fault {
                 "the client closed its sending side, which this proxy takes for leaving; keep it open until the answer has come".to_owned()
             }
             Self::BodyIncomplete => "the connection ended before the request's body did".to_owned(),
-            Self::BodyMalformed => {
-                "the request's body is not chunked as RFC 9112 section 7.1 says".to_owned()
+            Self::BodyMalformed | Self::Refused(Refusal::ForeignCoding) => {
+                "the request's body has no Content-Length and is not plainly chunked, as RFC 9112 section 7.1 says".to_owned()
             }
             Self::BodyTimeout(time) => format!(
                 "nothing more of the request's body arrived within {}",
@@ -146,8 +147,9 @@ impl Fault {
         }
     }
 
-    /// The answer; after some faults the connection is of no more use and is closed.
-    pub(crate) fn into_response(self, policy: &Policy) -> Response<Bytes> {
+    /// The answer. Unless all of the request has been read, its connection is of no more use: what comes next on it
+    /// could be the rest of a body.
+    pub(crate) fn into_response(self, policy: &Policy, is_read: bool) -> Response<Bytes> {
         let code = self.reason().code();
         let body = json!({
             "error": {
@@ -159,23 +161,19 @@ impl Fault {
         let fields = response.headers_mut();
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         fields.insert(ERROR_CODE, HeaderValue::from_static(code));
+        if !is_read {
+            fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         match self {
             // RFC 9110 section 15.5.22: a 426 names the protocol to upgrade to.
             Self::Refused(Refusal::UpgradeRefused) => {
                 fields.insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
                 fields.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
             }
-            Self::Refused(Refusal::BodyTooLarge)
-            | Self::ClientLeft
-            | Self::BodyIncomplete
-            | Self::BodyMalformed
-            | Self::BodyTimeout(_) => {
-                fields.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
             Self::TooManyRequests { .. } => {
                 fields.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
             }
-            Self::Refused(_) | Self::Upstream(_) => {}
+            _ => {}
         }
         response
     }

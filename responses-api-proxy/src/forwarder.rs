@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_key_custody::ApiKey;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Response, Version};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect;
@@ -110,6 +111,10 @@ impl Forwarder {
             KeyField::Bare(_) => self.key.bare(),
         };
         *outgoing.headers_mut() = headers::for_upstream(key, &self.fields, fields);
+        if progress.phase() == Phase::Ended {
+            // Else an empty body goes up in no frame at all, which some servers refuse (411).
+            outgoing.headers_mut().insert(CONTENT_LENGTH, 0.into());
+        }
         *outgoing.body_mut() = Some(reqwest::Body::wrap(body));
 
         let answer = tokio::select! {

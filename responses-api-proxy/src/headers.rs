@@ -1,5 +1,7 @@
 //! Which header fields cross the proxy, and in which direction.
 
+use std::borrow::Cow;
+
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, TE,
     TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -44,14 +46,24 @@ pub(crate) enum Standing {
     PassesOn,
 }
 
-/// Whose fields of this name are.
+/// Whose fields of this name are. A name with `_` counts as the one with `-`: some servers can't tell them apart
+/// (CGI, RFC 3875 section 4.1.18).
 pub(crate) fn standing(name: &HeaderName) -> Standing {
+    let name = &*with_hyphens(name);
     if OF_THE_PROXY.contains(name) || is_always_hop_by_hop(name) {
         Standing::OfTheProxy
     } else if KEPT_BACK.contains(name) || name.as_str().starts_with(KEPT_BACK_PREFIX) {
         Standing::KeptBack
     } else {
         Standing::PassesOn
+    }
+}
+
+fn with_hyphens(name: &HeaderName) -> Cow<'_, HeaderName> {
+    let spelt = name.as_str().contains('_').then(|| name.as_str().replace('_', "-"));
+    match spelt.and_then(|name| HeaderName::try_from(name).ok()) {
+        Some(name) => Cow::Owned(name),
+        None => Cow::Borrowed(name),
     }
 }
 
@@ -66,7 +78,8 @@ pub(crate) fn for_upstream(key: HeaderValue, rules: &FieldRules, client: &Header
             Standing::KeptBack => rules.forwarded.contains(name),
             Standing::PassesOn => true,
         };
-        may_pass && name != rules.key.name() && !rules.set.contains_key(name)
+        let meant = &*with_hyphens(name);
+        may_pass && meant != rules.key.name() && !rules.set.contains_key(meant)
     });
     fields
 }
@@ -110,8 +123,21 @@ fn is_always_hop_by_hop(name: &HeaderName) -> bool {
 /// Whether a request is framed in more than one way (RFC 9112 section 6.3). We frame it anew, but what
 /// follows on its connection is not to be trusted.
 pub(crate) fn is_framed_twice(client: &HeaderMap) -> bool {
-    let count = |name| client.get_all(name).iter().count();
-    count(CONTENT_LENGTH) + count(TRANSFER_ENCODING) > 1
+    client.get_all(CONTENT_LENGTH).iter().count() + transfer_codings(client).count() > 1
+}
+
+/// The transfer codings of a message, outermost last (RFC 9112 section 6.1).
+fn transfer_codings(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let elements = fields
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii));
+    elements.filter(|coding| !coding.is_empty())
+}
+
+/// Whether a request's body is coded in a way that hyper does not undo: it looks at the last coding alone.
+pub(crate) fn has_foreign_transfer_coding(client: &HeaderMap) -> bool {
+    transfer_codings(client).any(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Whether a comma-separated field has this element; case does not matter.
@@ -186,6 +212,42 @@ mod tests {
     }
 
     #[test]
+    fn an_underscore_hides_nothing() {
+        let client = fields(&[
+            ("openai_project", "x"),
+            ("x_forwarded_for", "x"),
+            ("api_key", "x"),
+            ("content_length", "9"),
+            ("transfer_encoding", "chunked"),
+            ("x_set", "x"),
+            ("session_id", "the client's"),
+        ]);
+        let rules = FieldRules::resolve(Some("x-key"), &["X-Set: ours".to_owned()], &[]).unwrap();
+        let client_key = fields(&[("x_key", "x")]);
+        let upstream = for_upstream(HeaderValue::from_static("K"), &rules, &client);
+        assert_eq!(names(&upstream), ["x-key", "x-set", "session_id"]);
+        let upstream = for_upstream(HeaderValue::from_static("K"), &rules, &client_key);
+        assert_eq!(names(&upstream), ["x-key", "x-set"]);
+    }
+
+    #[test]
+    fn a_coding_that_nobody_here_undoes_is_seen() {
+        for (codings, foreign) in [
+            (&[][..], false),
+            (&["chunked"], false),
+            (&["CHUNKED", "chunked"], false),
+            (&[", chunked"], false),
+            (&["gzip, chunked"], true),
+            (&["identity", "chunked"], true),
+            (&["xchunked"], true),
+        ] {
+            let lines: Vec<_> =
+                codings.iter().map(|coding| ("transfer-encoding", *coding)).collect();
+            assert_eq!(has_foreign_transfer_coding(&fields(&lines)), foreign, "{codings:?}");
+        }
+    }
+
+    #[test]
     fn two_framings_are_seen() {
         for (lines, twice) in [
             (&[][..], false),
@@ -194,6 +256,8 @@ mod tests {
             (&[("content-length", "1"), ("transfer-encoding", "chunked")], true),
             (&[("content-length", "1"), ("content-length", "1")], true),
             (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], true),
+            (&[("transfer-encoding", "chunked, chunked")], true),
+            (&[("transfer-encoding", ", Chunked,")], false),
         ] {
             assert_eq!(is_framed_twice(&fields(lines)), twice, "{lines:?}");
         }

@@ -13,6 +13,7 @@ mod key_stays_secret;
 mod operator_starts_and_stops;
 mod providers;
 mod real_browser;
+mod request_table;
 mod start_that_fails;
 mod support;
 mod upstream_fails;
