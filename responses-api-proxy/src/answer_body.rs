@@ -55,6 +55,7 @@ impl Body for AnswerBody {
                     self.ledger.record.completed();
                     return Poll::Ready(None);
                 };
+                self.ledger.dump.answer_data(data);
                 self.ledger.record.relayed(data.len() as u64);
                 if self.upstream.is_end_stream() {
                     self.ledger.record.completed(); // hyper does not ask again.

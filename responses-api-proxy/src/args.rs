@@ -29,6 +29,10 @@ pub struct ServeArgs {
     #[arg(long)]
     pub http_shutdown: bool,
 
+    /// Write each exchange to a JSON file of its own in this folder, without the key
+    #[arg(long, value_name = "DIR")]
+    pub dump_dir: Option<PathBuf>,
+
     /// Where requests go: https, or http to a loopback address
     #[arg(long, value_name = "URL", default_value = "https://api.openai.com/v1/responses")]
     pub upstream_url: String,

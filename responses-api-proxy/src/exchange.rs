@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use codex_peer_identity::{Peer, Peers};
-use codex_request_log::Log;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use http_body_util::{Either, Full};
@@ -22,7 +21,7 @@ use crate::answer_body::AnswerBody;
 use crate::fault::Fault;
 use crate::forwarder::Forwarder;
 use crate::headers::is_framed_twice;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Records};
 use crate::link::{Forwarding, Link};
 use crate::request_body::{Phase, Progress};
 use crate::shares::Shares;
@@ -42,7 +41,7 @@ pub(crate) struct Proxy {
     /// Exchanges under way, by account.
     pub(crate) slots: Shares,
     pub(crate) max_concurrent: usize,
-    pub(crate) log: Log,
+    pub(crate) records: Records,
     pub(crate) stop: Stop,
     pub(crate) exchanges: AtomicU64,
 }
@@ -75,6 +74,7 @@ pub(crate) async fn exchange(
         match admission::admit(&proxy.policy, link.peer, Head::of(&head))? {
             Admission::Shutdown => Ok(Answer::ShuttingDown),
             Admission::Forward(permit) => {
+                ledger.dump(&proxy.records, &head);
                 let forwarding = Forwarding::begin(&link).await.ok_or(Fault::ClientLeft)?;
                 let slot = Arc::new(place(&proxy, &link).await?);
                 let sent =
@@ -89,6 +89,7 @@ pub(crate) async fn exchange(
     let mut response = match answer {
         Ok(Answer::Upstream { answer, forwarding, slot }) => {
             ledger.record.answered(answer.status().as_u16());
+            ledger.dump.answer_head(answer.status(), answer.headers());
             let relayed = |body| VisibleCut::of(AnswerBody::new(body, ledger, forwarding, slot));
             answer.map(|body| Either::Right(relayed(body)))
         }

@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::StartError;
 use crate::admission::{Permit, Refusal};
+use crate::dump::Secrets;
 use crate::fault::Fault;
 use crate::field_rules::{FieldRules, KeyField};
 use crate::headers;
@@ -92,6 +93,11 @@ impl Forwarder {
     /// The key's holder, to mask what is about to be printed.
     pub(crate) fn key(&self) -> &ApiKey {
         &self.key
+    }
+
+    /// What is to be left out of dumps: the key wherever it stands, and the field that it stands in.
+    pub(crate) fn secrets(&self) -> Secrets {
+        Secrets { masker: self.key.masker(), fields: vec![self.fields.key.name().clone()] }
     }
 
     /// Sends an admitted request, its fields and its body, and waits for the head of its answer.

@@ -5,19 +5,29 @@ use std::sync::atomic::Ordering;
 
 use codex_key_custody::ApiKey;
 use codex_peer_identity::{Peer, Uid};
-use codex_request_log::{OpenRecord, Outcome, Reason};
+use codex_request_log::{Log, OpenRecord, Outcome, Reason};
 use http::request::Parts;
 
+use crate::dump::{Dump, Dumper};
 use crate::exchange::Proxy;
 use crate::link::Link;
 use crate::request_body::{Phase, Progress};
 use crate::stop::Stop;
+
+/// Where exchanges leave what is to be known of them.
+#[derive(Debug)]
+pub(crate) struct Records {
+    pub(crate) log: Log,
+    /// `None` without `--dump-dir`.
+    pub(crate) dumper: Option<Dumper>,
+}
 
 /// An [`OpenRecord`] that, when dropped, also knows how much was read and whether we were stopped, and
 /// lets go of what is left of the request.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) record: OpenRecord,
+    pub(crate) dump: Dump,
     progress: Progress,
     link: Arc<Link>,
     stop: Stop,
@@ -34,11 +44,16 @@ impl Ledger {
         let method = kept(key, head.method.as_str(), KEPT_METHOD);
         let path = kept(key, head.uri.path(), KEPT_PATH);
         let record = open(proxy, link.peer, method, path);
-        Self {
-            record,
-            progress: progress.clone(),
-            link: Arc::clone(link),
-            stop: proxy.stop.clone(),
+        let (link, stop) = (Arc::clone(link), proxy.stop.clone());
+        Self { record, dump: Dump::default(), progress: progress.clone(), link, stop }
+    }
+
+    /// From here on the exchange is dumped, if the operator wants that.
+    pub(crate) fn dump(&mut self, records: &Records, head: &Parts) {
+        if let Some(dumper) = &records.dumper {
+            let uid = self.link.peer.uid().map(Uid::as_raw);
+            self.dump = dumper.exchange(self.record.id(), uid, head);
+            self.progress.dump_to(self.dump.clone());
         }
     }
 
@@ -58,7 +73,7 @@ impl Ledger {
 
 fn open(proxy: &Proxy, peer: Peer, method: String, path: String) -> OpenRecord {
     let id = proxy.exchanges.fetch_add(1, Ordering::Relaxed) + 1;
-    OpenRecord::new(proxy.log.clone(), id, peer.uid().map(Uid::as_raw), method, path)
+    OpenRecord::new(proxy.records.log.clone(), id, peer.uid().map(Uid::as_raw), method, path)
 }
 
 /// What stands for the method and the path of a request whose head nobody could read.
@@ -94,5 +109,7 @@ impl Drop for Ledger {
         if self.stop.is_aborting() {
             self.record.failed(Outcome::Cut, Reason::ProxyStopped, None);
         }
+        let (outcome, reason) = self.record.ending();
+        self.dump.ended(outcome, reason);
     }
 }

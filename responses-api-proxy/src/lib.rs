@@ -15,6 +15,7 @@ mod answer_body;
 mod args;
 mod client_stream;
 mod connection;
+mod dump;
 mod environment;
 mod exchange;
 mod fault;
@@ -25,6 +26,8 @@ mod headers;
 mod ledger;
 mod link;
 mod listener;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod report;
 mod request_body;
 mod serve;

@@ -16,6 +16,8 @@ use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::dump::Dump;
+
 /// The client's body, as the upstream's request body.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
@@ -43,6 +45,7 @@ struct State {
     bytes: u64,
     moved_at: Instant,
     phase: Phase,
+    dump: Dump,
 }
 
 /// Who has to do something next, or how the body ended.
@@ -72,7 +75,17 @@ impl Progress {
             bytes: 0,
             moved_at: Instant::now(),
             phase,
+            dump: Dump::default(),
         })))
+    }
+
+    /// From here on what goes up is told to this dump.
+    pub(crate) fn dump_to(&self, dump: Dump) {
+        let mut state = self.state();
+        if state.phase == Phase::Ended {
+            dump.request_ended();
+        }
+        state.dump = dump;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -95,6 +108,7 @@ impl Progress {
     pub(crate) fn abandon(&self) {
         let (incoming, waiting) = {
             let mut state = self.state();
+            state.dump = Dump::default(); // An upload that is stuck must not keep it open.
             (state.incoming.take(), state.waiting.take())
         };
         drop(incoming);
@@ -149,6 +163,7 @@ impl State {
             match frame {
                 None => {
                     self.moved(0, Phase::Ended);
+                    self.dump.request_ended();
                     return Poll::Ready(None);
                 }
                 Some(Err(error)) => {
@@ -163,6 +178,10 @@ impl State {
                     if self.bytes > limit_bytes {
                         self.phase = Phase::TooLarge;
                         return Poll::Ready(Some(Err(BrokenOff)));
+                    }
+                    self.dump.request_data(&data);
+                    if ended {
+                        self.dump.request_ended();
                     }
                     return Poll::Ready(Some(Ok(data)));
                 }

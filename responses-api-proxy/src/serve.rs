@@ -9,15 +9,17 @@ use codex_key_custody::ApiKey;
 use codex_peer_identity::Peers;
 use codex_process_hardening::Hardened;
 use codex_proxy_client::ServerInfo;
-use codex_request_log::{Log, Writer};
+use codex_request_log::Writer;
 use nix::unistd::geteuid;
 use tokio::net::TcpListener;
 use tokio::runtime;
 
 use crate::admission::Policy;
+use crate::dump::{self, DumpFolder};
 use crate::environment::Environment;
 use crate::exchange::Proxy;
 use crate::forwarder::Forwarder;
+use crate::ledger::Records;
 use crate::server_info_file::ServerInfoFile;
 use crate::settings::{Authorities, Settings};
 use crate::shares::Shares;
@@ -43,6 +45,7 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
     report::authorities(&settings.authorities);
     let peers = peers(&settings.users)?;
     let tls = tls::client_config(&settings.authorities, settings.upstream.is_https())?;
+    let dump_folder = settings.dump_dir.as_deref().map(DumpFolder::open).transpose()?;
     let listener = listener::listen(settings.port)?;
     let key = ApiKey::read(std::io::stdin().as_fd(), "API key (it will not be shown): ")?;
     let forwarder = Forwarder::new(&settings, key, tls)?;
@@ -50,14 +53,28 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
 
     let (log, writer) =
         Writer::start(std::io::stderr()).map_err(|error| lacking("the log", error))?;
+    let (dumper, dumps) = match dump_folder {
+        None => (None, None),
+        Some(folder) => {
+            let secrets = forwarder.secrets();
+            let (dumper, dumps) = dump::start(folder, secrets, report::line)
+                .map_err(|error| lacking("the dumps", error))?;
+            (Some(dumper), Some(dumps))
+        }
+    };
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| lacking("the runtime", error))?;
-    let served = runtime.block_on(run(&settings, &environment, peers, listener, forwarder, log));
+    let records = Records { log, dumper };
+    let served =
+        runtime.block_on(run(&settings, &environment, peers, listener, forwarder, records));
     // A name that is still being resolved must not hold the end up.
     runtime.shutdown_background();
     writer.finish(LAST_WORDS);
+    if let Some(dumps) = dumps {
+        dumps.finish(LAST_WORDS);
+    }
     served
 }
 
@@ -68,7 +85,7 @@ async fn run(
     peers: Option<Peers>,
     listener: std::net::TcpListener,
     forwarder: Forwarder,
-    log: Log,
+    records: Records,
 ) -> Result<(), StartError> {
     let stop = Stop::default();
     stop.obey_signals()?;
@@ -94,7 +111,7 @@ async fn run(
         peers,
         slots: Shares::new(settings.max_concurrent),
         max_concurrent: settings.max_concurrent,
-        log,
+        records,
         stop,
         exchanges: AtomicU64::new(0),
     };

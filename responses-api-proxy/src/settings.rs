@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) port: u16,
     pub(crate) server_info: Option<PathBuf>,
     pub(crate) http_shutdown: bool,
+    /// Where each exchange is to be written.
+    pub(crate) dump_dir: Option<PathBuf>,
     pub(crate) upstream: UpstreamUrl,
     /// The hop before the upstream, if there is one.
     pub(crate) upstream_proxy: Option<UpstreamProxy>,
@@ -76,6 +78,7 @@ impl Settings {
             port: args.port,
             server_info,
             http_shutdown: args.http_shutdown,
+            dump_dir: args.dump_dir,
             upstream,
             upstream_proxy,
             authorities,

@@ -8,6 +8,7 @@ use codex_peer_identity::IdentityError;
 use codex_process_hardening::HardeningError;
 use thiserror::Error;
 
+use crate::dump::DumpFolderError;
 use crate::field_rules::FieldError;
 use crate::upstream_proxy::UpstreamProxyError;
 use crate::upstream_url::UpstreamUrlError;
@@ -96,6 +97,9 @@ pub enum StartError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// `--dump-dir` can't be used.
+    #[error(transparent)]
+    Dumps(#[from] DumpFolderError),
     /// Something that only a lack of resources explains.
     #[error("{what} could not be set up")]
     Resources {
@@ -142,6 +146,7 @@ impl StartError {
                 _ => "leave --port out to get one that is free",
             },
             Self::ServerInfo { .. } => "name a file in a folder that this account may write to",
+            Self::Dumps(error) => error.hint(),
             Self::Resources { .. } => {
                 "see whether the machine is out of memory, processes or open files; else this is a defect"
             }

@@ -64,6 +64,8 @@ impl Stop {
                 source: source.into(),
             })
         };
+        // A file may have grown to its limit (RLIMIT_FSIZE): that is an error to whoever writes, and no end.
+        let _ = on(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
         let mut terminate = on(SignalKind::terminate())?;
         let mut interrupt = on(SignalKind::interrupt())?;
         if !hangup_is_ignored() {

@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
+use crate::mask::{self, Masker};
 use crate::read::{self, BEARER};
 use crate::{CustodyError, mlock, tty};
 
@@ -21,9 +22,6 @@ pub struct ApiKey {
     /// `Bearer KEY`, leaked and locked.
     field: &'static str,
 }
-
-/// The shortest part of the key that counts as the key (see [`ApiKey::mask`]), in bytes.
-const REVEALING_BYTES: usize = 8;
 
 impl ApiKey {
     /// Reads the key from `input`: everything up to its end or, on a terminal, one line that is not
@@ -72,13 +70,7 @@ impl ApiKey {
     ///
     /// For text that somebody else wrote and that we are about to print.
     pub fn mask<'text>(&self, text: &'text str) -> Cow<'text, str> {
-        let key = &self.field.as_bytes()[BEARER.len()..];
-        let mut revealing = vec![false; text.len()];
-        for (at, run) in text.as_bytes().windows(REVEALING_BYTES).enumerate() {
-            if key.windows(REVEALING_BYTES).any(|part| part == run) {
-                revealing[at..at + REVEALING_BYTES].fill(true);
-            }
-        }
+        let revealing = mask::revealing(self.bytes(), text.as_bytes());
         if !revealing.contains(&true) {
             return Cow::Borrowed(text);
         }
@@ -91,6 +83,15 @@ impl ApiKey {
             }
         }
         Cow::Owned(masked)
+    }
+
+    /// Masks the key in a stream that comes in pieces. It compares with the key where it stands.
+    pub fn masker(&self) -> Masker {
+        Masker::of(self.bytes())
+    }
+
+    fn bytes(&self) -> &'static [u8] {
+        &self.field.as_bytes()[BEARER.len()..]
     }
 }
 

@@ -13,13 +13,17 @@
 
 mod error;
 mod key;
+mod mask;
 mod mlock;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod read;
 mod tty;
 mod wait;
 
 pub use error::CustodyError;
 pub use key::ApiKey;
+pub use mask::Masker;
 
 /// The longest key that is accepted, in bytes. Today's OpenAI keys have 164.
 pub const MAX_KEY_BYTES: usize = 4_096;

@@ -63,7 +63,7 @@ fn read_to_end(
 }
 
 /// How long the key at the beginning of the input is: all of it but one line end.
-fn key_bytes(input: &[u8]) -> Result<usize, CustodyError> {
+pub(crate) fn key_bytes(input: &[u8]) -> Result<usize, CustodyError> {
     let line =
         input.strip_suffix(b"\n").map_or(input, |line| line.strip_suffix(b"\r").unwrap_or(line));
     if line.is_empty() {

@@ -15,6 +15,8 @@ mod error;
 pub mod message;
 mod peer;
 mod peers;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "socket_elsewhere.rs")]
 mod socket;
 

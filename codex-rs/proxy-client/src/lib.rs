@@ -8,6 +8,8 @@
 #![cfg(unix)] // codex-process-hardening says why, in one sentence.
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod server_info;
 
 pub use server_info::{ServerInfo, ServerInfoError};

@@ -36,6 +36,16 @@ impl OpenRecord {
         Self { record, began: Instant::now(), ended: false, log }
     }
 
+    /// The exchange's number.
+    pub fn id(&self) -> u64 {
+        self.record.id
+    }
+
+    /// How it has ended, as far as that is known by now.
+    pub fn ending(&self) -> (Outcome, Option<Reason>) {
+        (self.record.outcome, self.record.reason)
+    }
+
     /// The client is being answered with this status.
     pub fn answered(&mut self, status: u16) {
         self.record.status = Some(status);

@@ -7,6 +7,7 @@
 mod accounts;
 mod client_gets_its_answer;
 mod clients_come_and_go;
+mod dumps;
 mod hostile_pages;
 mod key_at_the_prompt;
 mod key_stays_secret;
