@@ -104,3 +104,27 @@ async fn accept(listener: &TcpListener, proxy: &Arc<Proxy>, connections: &TaskTr
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use codex_peer_identity::Uid;
+
+    use super::*;
+
+    fn enter(doors: &Doors, uid: u32) -> Option<Entered> {
+        doors.enter(Peer::User(Uid::from_raw(uid)))
+    }
+
+    #[test]
+    fn an_account_has_its_share_of_the_connections_and_all_together_have_four() {
+        for (max_concurrent, each) in [(1, 1_024), (256, 1_024), (257, 1_028), (1_500, 6_000)] {
+            let doors = Doors::for_exchanges(max_concurrent);
+            let mut inside: Vec<_> =
+                (0..4 * each).map(|number| enter(&doors, (number % 4) as u32).unwrap()).collect();
+            assert!(enter(&doors, 0).is_none(), "{max_concurrent}: an account has more");
+            assert!(enter(&doors, 4).is_none(), "{max_concurrent}: all together have more");
+            inside.pop();
+            assert!(enter(&doors, 4).is_some(), "{max_concurrent}: a place was not given back");
+        }
+    }
+}

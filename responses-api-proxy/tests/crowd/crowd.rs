@@ -89,6 +89,8 @@ async fn a_thousand_slow_streams_do_not_notice_two_hundred_vandals() {
     let said = proxy.stop();
     let bad = |line: &&str| line.contains(" upstream_failed ") || line.contains(" cut ");
     assert_eq!(said.lines().find(bad), None);
+    let endless = said.matches("the head did not arrive in time").count();
+    assert!(endless >= DRIBBLERS, "{endless} records of heads without an end");
 }
 
 /// Raises the soft limit of open files as far as it is needed; says what is missing if it can't be.
