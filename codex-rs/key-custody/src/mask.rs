@@ -95,6 +95,8 @@ pub struct Masker {
     runs: Runs,
     /// The last bytes of the stream, which the next ones may turn out to belong to; some may be masked already.
     held: [u8; REVEALING_BYTES - 1],
+    /// Which of them stay what they are.
+    held_fixed: [bool; REVEALING_BYTES - 1],
     held_bytes: usize,
 }
 
@@ -104,7 +106,8 @@ impl Masker {
     }
 
     fn new(runs: Runs) -> Self {
-        Self { runs, held: [0; REVEALING_BYTES - 1], held_bytes: 0 }
+        let (held, held_fixed) = ([0; REVEALING_BYTES - 1], [false; REVEALING_BYTES - 1]);
+        Self { runs, held, held_fixed, held_bytes: 0 }
     }
 
     /// A masker of the same key for another stream, which has not begun.
@@ -114,6 +117,21 @@ impl Masker {
 
     /// Takes the next piece, and appends to `out` what is certain by now: all but the last 7 bytes, or fewer.
     pub fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        self.feed_around(piece, |_| false, out);
+    }
+
+    /// As [`Masker::feed`], but bytes at which `is_fixed`, by their place in the piece, stay what they are. Of any 8
+    /// in a row some must not be.
+    pub fn feed_around(
+        &mut self,
+        piece: &[u8],
+        is_fixed: impl Fn(usize) -> bool,
+        out: &mut Vec<u8>,
+    ) {
+        let (held_bytes, held_fixed) = (self.held_bytes, self.held_fixed);
+        let stays = |at: usize| {
+            if at < held_bytes { held_fixed[at] } else { is_fixed(at - held_bytes) }
+        };
         let begin = out.len();
         out.extend_from_slice(&self.held[..self.held_bytes]);
         let piece_begin = out.len();
@@ -122,12 +140,17 @@ impl Masker {
             if self.runs.ends_with(*byte) {
                 // It can't begin before `begin`: all but its last byte was held back, or is in this piece.
                 let end = piece_begin + at + 1;
-                out[end - REVEALING_BYTES..end].fill(MASKED);
+                for at in (end - REVEALING_BYTES..end).filter(|at| !stays(at - begin)) {
+                    out[at] = MASKED;
+                }
             }
         }
         let certain = begin.max(out.len().saturating_sub(REVEALING_BYTES - 1));
         self.held_bytes = out.len() - certain;
         self.held[..self.held_bytes].copy_from_slice(&out[certain..]);
+        for (held, at) in self.held_fixed.iter_mut().zip(certain..out.len()) {
+            *held = stays(at - begin);
+        }
         out.truncate(certain);
     }
 
@@ -266,6 +289,20 @@ mod tests {
         assert_eq!(out, &KEY[..10], "it has taken over the other's stream");
         another.finish(&mut out);
         assert_eq!(out, &KEY[..17]);
+    }
+
+    #[test]
+    fn what_is_fixed_stays_and_what_is_around_it_is_masked() {
+        let stream = b"x0123456789y";
+        for piece_bytes in 1..=stream.len() {
+            let (mut masker, mut out) = (Masker::of(KEY), Vec::new());
+            for (number, piece) in stream.chunks(piece_bytes).enumerate() {
+                let is_fixed = |at| (3..6).contains(&(number * piece_bytes + at));
+                masker.feed_around(piece, is_fixed, &mut out);
+            }
+            masker.finish(&mut out);
+            assert_eq!(out, b"x**234*****y", "{piece_bytes}: {}", String::from_utf8_lossy(&out));
+        }
     }
 
     /// The figures of the module's first words.

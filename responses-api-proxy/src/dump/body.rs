@@ -1,7 +1,7 @@
 //! A body in a dump: masked, as text or as Base64, piece by piece, up to a limit.
 //!
-//! Nothing of it is kept but a few bytes that the next piece may continue: 7 that could begin a part of the
-//! key, 3 of a character, 2 of a Base64 group.
+//! Nothing of it is kept but a few bytes that the next piece may continue: twice 7 that could begin a part of
+//! the key, 3 of a character, 2 of a Base64 group.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use codex_key_custody::Masker;
@@ -22,8 +22,9 @@ pub(crate) struct DumpBody {
 
 #[derive(Debug)]
 enum Form {
-    /// What could be the beginning of a character, at the end of what has come.
-    Text(Vec<u8>),
+    /// What could be the beginning of a character, at the end of what has come. An escape ends in a letter or a
+    /// digit, with which the bytes after it may be the key again: hence a second masker, for what is written.
+    Text(Vec<u8>, Masker),
     /// One or two bytes that are not a group yet. Who knows the key can choose bytes whose Base64 is the key:
     /// hence a second masker, for what is written.
     Base64(Vec<u8>, Masker),
@@ -34,7 +35,7 @@ impl DumpBody {
     pub(crate) fn of(fields: &HeaderMap, masker: &Masker, limit_bytes: u64) -> Self {
         let mut codings = fields.get_all(CONTENT_ENCODING).iter();
         let form = if codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            Form::Text(Vec::new())
+            Form::Text(Vec::new(), masker.another())
         } else {
             Form::Base64(Vec::new(), masker.another())
         };
@@ -44,7 +45,7 @@ impl DumpBody {
     /// Appends what stands before the data.
     pub(crate) fn begin(&self, out: &mut Vec<u8>) {
         let encoding = match self.form {
-            Form::Text(_) => "text",
+            Form::Text(..) => "text",
             Form::Base64(..) => "base64",
         };
         out.extend_from_slice(format!(r#"{{"encoding":"{encoding}","data":""#).as_bytes());
@@ -76,10 +77,11 @@ impl DumpBody {
 impl Form {
     fn feed(&mut self, masked: &[u8], out: &mut Vec<u8>) {
         match self {
-            Self::Text(held) => {
+            Self::Text(held, masker) => {
                 held.extend_from_slice(masked);
-                let kept = decode(held, out);
+                let (text, kept) = decode(held);
                 held.drain(..held.len() - kept);
+                escape(&text, masker, out);
             }
             Self::Base64(held, masker) => {
                 held.extend_from_slice(masked);
@@ -93,8 +95,12 @@ impl Form {
 
     fn finish(&mut self, out: &mut Vec<u8>) {
         match self {
-            Self::Text(held) if held.is_empty() => {}
-            Self::Text(_) => escape(REPLACEMENT, out), // A character that has no end.
+            Self::Text(held, masker) => {
+                if !held.is_empty() {
+                    escape(REPLACEMENT, masker, out); // A character that has no end.
+                }
+                masker.finish(out);
+            }
             Self::Base64(held, masker) => {
                 masker.feed(BASE64_STANDARD.encode(held).as_bytes(), out);
                 masker.finish(out);
@@ -106,30 +112,48 @@ impl Form {
 /// In place of what is no UTF-8: U+FFFD, as `String::from_utf8_lossy` does.
 const REPLACEMENT: &str = "\u{fffd}";
 
-/// Appends these bytes as the inside of a JSON string. Returns how many at the end may be continued by what
-/// comes next.
-fn decode(mut bytes: &[u8], out: &mut Vec<u8>) -> usize {
+/// These bytes as text, and how many at the end may be continued by what comes next.
+fn decode(mut bytes: &[u8]) -> (String, usize) {
+    let mut decoded = String::with_capacity(bytes.len());
     loop {
         let error = match std::str::from_utf8(bytes) {
             Ok(text) => {
-                escape(text, out);
-                return 0;
+                decoded.push_str(text);
+                return (decoded, 0);
             }
             Err(error) => error,
         };
         let (text, rest) = bytes.split_at(error.valid_up_to());
-        escape(&String::from_utf8_lossy(text), out);
-        let Some(bad) = error.error_len() else { return rest.len() };
-        escape(REPLACEMENT, out);
+        decoded.push_str(&String::from_utf8_lossy(text));
+        let Some(bad) = error.error_len() else { return (decoded, rest.len()) };
+        decoded.push_str(REPLACEMENT);
         bytes = &rest[bad..];
     }
 }
 
-/// Appends text as the inside of a JSON string.
-fn escape(text: &str, out: &mut Vec<u8>) {
+/// Appends text as the inside of a JSON string, masked.
+fn escape(text: &str, masker: &mut Masker, out: &mut Vec<u8>) {
     let quoted = Value::from(text).to_string();
-    out.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
+    let escaped = &quoted.as_bytes()[1..quoted.len() - 1];
+    let mut fixed = vec![false; escaped.len()];
+    let mut at = 0;
+    while at < escaped.len() {
+        let bytes = match &escaped[at..] {
+            [b'\\', b'u', ..] => UNICODE_ESCAPE_BYTES,
+            [b'\\', ..] => 2,
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        fixed[at..at + bytes].fill(true);
+        at += bytes;
+    }
+    masker.feed_around(escaped, |at| fixed[at], out);
 }
+
+/// `\u0000`. Of 8 bytes in a row, it fixes 5 at most: what comes before it is a backslash.
+const UNICODE_ESCAPE_BYTES: usize = 6;
 
 #[cfg(test)]
 mod tests {
@@ -177,6 +201,17 @@ mod tests {
                 });
                 assert_eq!(dumped, expected, "{piece_bytes}");
             }
+        }
+    }
+
+    /// With the last digit of an escape, seven bytes of the key would be eight.
+    #[test]
+    fn an_escape_does_not_complete_the_key() {
+        let part = KEY.find("aZ9").unwrap(); // What comes before it is a 0, as in \u0000.
+        for piece_bytes in 1..=9 {
+            let stream = format!("\0{}-", &KEY[part..part + 7]);
+            let dumped = document(None, stream.as_bytes(), piece_bytes); // Checked there.
+            assert_eq!(dumped["data"], "\0*******-");
         }
     }
 

@@ -28,13 +28,14 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
-    /// A client's or an upstream's words, with `*` for each byte of the key. What is no UTF-8 becomes U+FFFD.
+    /// A client's or an upstream's words, with `*` for each byte of the key. What is no UTF-8 becomes U+FFFD, and a
+    /// tab a blank: as `\t` it could complete the key.
     pub(crate) fn shown(&self, words: &[u8]) -> Value {
         let mut masker = self.masker.another();
         let mut masked = Vec::with_capacity(words.len());
         masker.feed(words, &mut masked);
         masker.finish(&mut masked);
-        Value::from(String::from_utf8_lossy(&masked))
+        Value::from(String::from_utf8_lossy(&masked).replace('\t', " "))
     }
 
     /// Pairs of name and value, in order.
