@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -15,7 +16,7 @@ use crate::link::Forwarding;
 /// The upstream's body, as the client's. Dropped early, it ends the upstream's exchange.
 #[derive(Debug)]
 pub(crate) struct AnswerBody {
-    upstream: reqwest::Body,
+    upstream: Incoming,
     ledger: Ledger,
     forwarding: Forwarding,
     _slot: Arc<OwnedSemaphorePermit>,
@@ -28,7 +29,7 @@ pub(crate) struct UpstreamCut;
 
 impl AnswerBody {
     pub(crate) fn new(
-        upstream: reqwest::Body,
+        upstream: Incoming,
         mut ledger: Ledger,
         forwarding: Forwarding,
         slot: Arc<OwnedSemaphorePermit>,

@@ -115,11 +115,7 @@ pub(crate) async fn exchange(
 }
 
 enum Answer {
-    Upstream {
-        answer: Response<reqwest::Body>,
-        forwarding: Forwarding,
-        slot: Arc<OwnedSemaphorePermit>,
-    },
+    Upstream { answer: Response<Incoming>, forwarding: Forwarding, slot: Arc<OwnedSemaphorePermit> },
     ShuttingDown,
 }
 

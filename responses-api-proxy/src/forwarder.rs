@@ -4,86 +4,74 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_key_custody::ApiKey;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, Response, Version};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::redirect;
+use http::header::{ACCEPT, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::StartError;
 use crate::admission::{Permit, Refusal};
+use crate::connector::Connector;
 use crate::dump::Secrets;
 use crate::fault::Fault;
 use crate::field_rules::{FieldRules, KeyField};
 use crate::headers;
 use crate::request_body::{Phase, Progress, RequestBody};
 use crate::settings::Settings;
-use crate::upstream_failure::{Cause, DnsError, Route, UpstreamFailure};
-use crate::upstream_proxy::UpstreamProxy;
-use crate::upstream_url::UpstreamUrl;
+use crate::upstream_failure::{Cause, Hop, UpstreamFailure};
 
 /// How long a client may send nothing in the middle of its body: as long as nginx waits.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a connection may rest in the pool: hyper-util's own default.
+const POOL_TIMEOUT: Duration = Duration::from_secs(90);
+/// What of an answer may be in memory at once, its head included.
+const MAX_BUFFER_BYTES: usize = 128 * 1024;
+
 /// Sends admitted requests to the one upstream.
 #[derive(Debug)]
 pub(crate) struct Forwarder {
-    client: reqwest::Client,
+    client: Client<Connector, RequestBody>,
     key: ApiKey,
     fields: FieldRules,
-    upstream: UpstreamUrl,
-    route: Route,
-    connect_timeout: Duration,
+    uri: Uri,
+    /// `host:port`
+    hop: String,
     header_timeout: Duration,
     body_timeout: Duration,
     max_body_bytes: u64,
 }
 
 impl Forwarder {
-    /// An HTTP/1.1 client that does what it is told: no redirect, cookie, decompression, retry or
-    /// environment proxy, and no limit on how long an answer may stream.
+    /// An HTTP/1.1 client that does what it is told: no redirect, cookie or decompression, and no limit on how long
+    /// an answer may stream.
     pub(crate) fn new(
         settings: &Settings,
         key: ApiKey,
         tls: ClientConfig,
     ) -> Result<Self, StartError> {
-        let lacking = |error: reqwest::Error| StartError::Resources {
-            what: "the HTTP client",
-            source: error.into(),
-        };
-        // The environment has been read already: no_proxy() keeps the client from reading it again.
-        let client = reqwest::Client::builder().no_proxy();
-        let client = match &settings.upstream_proxy {
-            None => client,
-            Some(proxy) => {
-                client.proxy(reqwest::Proxy::https(proxy.url().clone()).map_err(lacking)?)
-            }
-        };
-        // By default 30 s, also for an upstream that reads slowly.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let client = client.tcp_user_timeout(None);
-        let client = client
-            .tls_backend_preconfigured(tls)
-            .http1_only()
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .dns_resolver(SystemResolver)
-            .tcp_nodelay(true)
-            .connect_timeout(settings.connect_timeout)
+        let connector = Connector::new(settings, tls)?;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_TIMEOUT)
             .pool_max_idle_per_host(settings.max_concurrent)
-            .build()
-            .map_err(lacking)?;
+            // What has not been sent at all goes to another connection; nothing else is ever sent again.
+            .retry_canceled_requests(true)
+            .http1_max_buf_size(MAX_BUFFER_BYTES)
+            .build(connector);
+        let upstream = &settings.upstream;
+        let uri = upstream.url().as_str().parse().map_err(|error: http::uri::InvalidUri| {
+            StartError::Resources { what: "the upstream's URI", source: error.into() }
+        })?;
         Ok(Self {
             client,
             key,
             fields: settings.fields.clone(),
-            route: Route {
-                upstream: settings.upstream.hop().to_owned(),
-                proxy: settings.upstream_proxy.as_ref().map(UpstreamProxy::hop),
-            },
-            upstream: settings.upstream.clone(),
-            connect_timeout: settings.connect_timeout,
+            uri,
+            hop: upstream.hop().to_owned(),
             header_timeout: settings.header_timeout,
             body_timeout: BODY_TIMEOUT.min(settings.header_timeout),
             max_body_bytes: settings.max_body_bytes,
@@ -106,31 +94,34 @@ impl Forwarder {
     pub(crate) async fn send(
         &self,
         _permit: Permit,
-        fields: &HeaderMap,
+        client_fields: &HeaderMap,
         progress: &Progress,
         slot: Arc<OwnedSemaphorePermit>,
-    ) -> Result<Response<reqwest::Body>, Fault> {
+    ) -> Result<Response<Incoming>, Fault> {
         let body = RequestBody::new(progress.clone(), self.max_body_bytes, slot);
-        let mut outgoing = reqwest::Request::new(Method::POST, self.upstream.url().clone());
+        let mut outgoing = Request::new(body);
+        *outgoing.method_mut() = Method::POST;
+        *outgoing.uri_mut() = self.uri.clone();
         let key = match self.fields.key {
             KeyField::Bearer => self.key.authorization(),
             KeyField::Bare(_) => self.key.bare(),
         };
-        *outgoing.headers_mut() = headers::for_upstream(key, &self.fields, fields);
+        let fields = outgoing.headers_mut();
+        *fields = headers::for_upstream(key, &self.fields, client_fields);
+        // As other clients do: some servers want to hear it.
+        fields.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         if progress.phase() == Phase::Ended {
             // Else an empty body goes up in no frame at all, which some servers refuse (411).
-            outgoing.headers_mut().insert(CONTENT_LENGTH, 0.into());
+            fields.insert(CONTENT_LENGTH, 0.into());
         }
-        *outgoing.body_mut() = Some(reqwest::Body::wrap(body));
 
-        let answer = tokio::select! {
+        let mut answer = tokio::select! {
             biased;
-            answer = self.client.execute(outgoing) => answer.map_err(|error| self.fault(&error, progress))?,
+            answer = self.client.request(outgoing) => answer.map_err(|error| self.fault(&error, progress))?,
             () = progress.stalled(self.header_timeout, self.body_timeout) => {
                 return Err(self.timeout(progress));
             }
         };
-        let mut answer = Response::from(answer);
         if answer.status().is_informational() {
             return Err(
                 self.upstream_failed(Cause::NotHttp(format!("a final {}", answer.status())))
@@ -146,12 +137,12 @@ impl Forwarder {
         Ok(answer)
     }
 
-    fn fault(&self, error: &reqwest::Error, progress: &Progress) -> Fault {
+    fn fault(&self, error: &legacy::Error, progress: &Progress) -> Fault {
         match progress.phase() {
             Phase::TooLarge => Refusal::BodyTooLarge.into(),
             Phase::Broken => Fault::BodyIncomplete,
             Phase::Malformed => Fault::BodyMalformed,
-            _ => Fault::Upstream(UpstreamFailure::of(error, &self.route, self.connect_timeout)),
+            _ => Fault::Upstream(UpstreamFailure::of(error, &self.hop)),
         }
     }
 
@@ -163,19 +154,6 @@ impl Forwarder {
     }
 
     fn upstream_failed(&self, cause: Cause) -> Fault {
-        Fault::Upstream(UpstreamFailure { hop: self.route.upstream_hop(), cause })
-    }
-}
-
-/// The system's resolver, with an error of a type that can be told apart.
-#[derive(Debug)]
-struct SystemResolver;
-
-impl Resolve for SystemResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(DnsError)?;
-            Ok(Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs)
-        })
+        Fault::Upstream(UpstreamFailure { hop: Hop::Upstream(self.hop.clone()), cause })
     }
 }

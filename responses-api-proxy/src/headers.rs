@@ -88,8 +88,13 @@ pub(crate) fn for_upstream(key: HeaderValue, rules: &FieldRules, client: &Header
 pub(crate) fn for_client(upstream: &HeaderMap) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(upstream.len());
     // RFC 9112 section 6.3: of two framings Transfer-Encoding counts, and ours is made anew.
-    let is_chunked = upstream.contains_key(TRANSFER_ENCODING);
-    pass_on(upstream, &mut fields, |name| !(is_chunked && name == CONTENT_LENGTH));
+    // And a length that is said twice (`5, 5`) is to be said once (RFC 9110 section 8.6): hyper knows it.
+    let mut lengths = upstream.get_all(CONTENT_LENGTH).iter();
+    let is_one = |length: &HeaderValue| length.as_bytes().iter().all(u8::is_ascii_digit);
+    let keeps_length = !upstream.contains_key(TRANSFER_ENCODING)
+        && lengths.next().is_some_and(is_one)
+        && lengths.next().is_none();
+    pass_on(upstream, &mut fields, |name| keeps_length || name != CONTENT_LENGTH);
     fields
 }
 
@@ -339,6 +344,10 @@ mod tests {
             fields(&[("transfer-encoding", "chunked"), ("content-length", "2"), ("x", "y")]);
         let passed = for_client(&answer);
         assert_eq!(passed.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x"]);
+        for lengths in [&["2, 2"][..], &["2", "2"]] {
+            let lines: Vec<_> = lengths.iter().map(|length| ("content-length", *length)).collect();
+            assert!(for_client(&fields(&lines)).is_empty(), "{lengths:?}");
+        }
     }
 
     #[test]

@@ -12,82 +12,88 @@ use rustls::{AlertDescription, CertificateError};
 use thiserror::Error;
 
 /// A request that the upstream did not answer.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UpstreamFailure {
     pub(crate) hop: Hop,
     pub(crate) cause: Cause,
 }
 
-/// The way to the upstream, each hop as `host:port`.
-#[derive(Clone, Debug)]
-pub(crate) struct Route {
-    pub(crate) upstream: String,
-    pub(crate) proxy: Option<String>,
-}
-
 /// The hop at which it happened, as `host:port`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Hop {
     Upstream(String),
     Proxy(String),
 }
 
 /// What happened at the hop.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     Dns(String),
     Refused,
     Unreachable(String),
     ConnectTimeout(Duration),
+    TlsTimeout(Duration),
     HeaderTimeout(Duration),
     Certificate(String),
+    /// A certificate that is made to sign others, in place of a server's.
+    AuthorityAsServer,
     UnknownAuthority,
     Tls(String),
     Closed,
     NotHttp(String),
+    HeadTooLarge,
     /// The proxy did not make a tunnel to this upstream.
     NoTunnel(String),
+    TunnelTimeout(String, Duration),
     /// The proxy wants to know who asks.
     ProxyLogin,
     Other(String),
 }
 
-/// A name that could not be resolved. Made by the forwarder's resolver, found again in what reqwest
-/// wraps around it.
+/// A name that could not be resolved. Made by the connector's resolver, found again in what is wrapped around it.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub(crate) struct DnsError(pub(crate) io::Error);
 
-impl Route {
-    pub(crate) fn upstream_hop(&self) -> Hop {
-        Hop::Upstream(self.upstream.clone())
+impl Error for UpstreamFailure {}
+
+impl Cause {
+    /// Finds the cause in what a library reports: it stands somewhere down its chain of sources.
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
+        Chain::new(error).find_map(known).unwrap_or_else(|| Self::Other(last_words(error)))
+    }
+
+    /// Why there is no tunnel to this upstream. hyper-util's error has no public type, only words: a test over real
+    /// proxies holds each of them.
+    pub(crate) fn of_tunnel(error: &(dyn Error + 'static), upstream: &str) -> Self {
+        match error.to_string().strip_prefix("tunnel error: ") {
+            Some("proxy authorization required") => Self::ProxyLogin,
+            Some("unexpected end of file") => Self::Closed,
+            Some("unsuccessful" | "proxy response headers too long") => {
+                Self::NoTunnel(upstream.to_owned())
+            }
+            _ => Self::of(error),
+        }
     }
 }
 
 impl UpstreamFailure {
-    /// Finds hop and cause in what reqwest reports: they stand somewhere down its chain of sources.
-    pub(crate) fn of(error: &reqwest::Error, route: &Route, connect_timeout: Duration) -> Self {
-        let timed_out = error.is_connect() && error.is_timeout();
-        let tunnel = Chain::new(error).find_map(TunnelTrouble::of);
-        let hop = match &route.proxy {
-            Some(proxy) if tunnel.is_some() || timed_out => Hop::Proxy(proxy.clone()),
-            _ => route.upstream_hop(),
-        };
-        let cause = match tunnel {
-            _ if timed_out => Cause::ConnectTimeout(connect_timeout),
-            Some(TunnelTrouble::Login) => Cause::ProxyLogin,
-            Some(TunnelTrouble::Refused) => Cause::NoTunnel(route.upstream.clone()),
-            Some(TunnelTrouble::Closed) => Cause::Closed,
-            Some(TunnelTrouble::Below) | None => {
-                Chain::new(error).find_map(known).unwrap_or_else(|| Cause::Other(last_words(error)))
-            }
-        };
-        Self { hop, cause }
+    /// What the HTTP client reports about an exchange with this upstream: the connector's own words, or what has
+    /// become of the connection since.
+    pub(crate) fn of(error: &(dyn Error + 'static), upstream: &str) -> Self {
+        let told = Chain::new(error).find_map(|error| error.downcast_ref::<Self>()).cloned();
+        told.unwrap_or_else(|| Self {
+            hop: Hop::Upstream(upstream.to_owned()),
+            cause: Cause::of(error),
+        })
     }
 
     pub(crate) fn status(&self) -> StatusCode {
         match self.cause {
-            Cause::ConnectTimeout(_) | Cause::HeaderTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Cause::ConnectTimeout(_)
+            | Cause::TlsTimeout(_)
+            | Cause::TunnelTimeout(..)
+            | Cause::HeaderTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -96,10 +102,16 @@ impl UpstreamFailure {
         match self.cause {
             Cause::Dns(_) => Reason::UpstreamDns,
             Cause::Refused | Cause::Unreachable(_) => Reason::UpstreamUnreachable,
-            Cause::ConnectTimeout(_) | Cause::HeaderTimeout(_) => Reason::UpstreamTimeout,
-            Cause::Certificate(_) | Cause::UnknownAuthority | Cause::Tls(_) => Reason::UpstreamTls,
+            Cause::ConnectTimeout(_)
+            | Cause::TlsTimeout(_)
+            | Cause::TunnelTimeout(..)
+            | Cause::HeaderTimeout(_) => Reason::UpstreamTimeout,
+            Cause::Certificate(_)
+            | Cause::AuthorityAsServer
+            | Cause::UnknownAuthority
+            | Cause::Tls(_) => Reason::UpstreamTls,
             Cause::Closed | Cause::Other(_) => Reason::UpstreamClosed,
-            Cause::NotHttp(_) => Reason::UpstreamProtocol,
+            Cause::NotHttp(_) | Cause::HeadTooLarge => Reason::UpstreamProtocol,
             Cause::NoTunnel(_) | Cause::ProxyLogin => Reason::UpstreamProxy,
         }
     }
@@ -118,7 +130,11 @@ impl UpstreamFailure {
             (Cause::HeaderTimeout(_), _) => {
                 "try again, or give the proxy a longer --header-timeout"
             }
-            (Cause::ConnectTimeout(_), _) => {
+            (Cause::AuthorityAsServer, _) => {
+                "give it a certificate for a server (basicConstraints CA:FALSE), and name that or its authority with the proxy's --upstream-ca"
+            }
+            (Cause::HeadTooLarge, _) => "ask whoever runs it: no answer's head should be so large",
+            (Cause::ConnectTimeout(_) | Cause::TlsTimeout(_) | Cause::TunnelTimeout(..), _) => {
                 "check the network, or give the proxy a longer --connect-timeout"
             }
             (Cause::Unreachable(_), _) => "check the network between this machine and it",
@@ -161,6 +177,14 @@ impl fmt::Display for UpstreamFailure {
                 let time = humantime::format_duration(*time);
                 write!(formatter, "{hop} did not take the connection within {time}")
             }
+            Cause::TlsTimeout(time) => {
+                let time = humantime::format_duration(*time);
+                write!(formatter, "{hop} did not come to an end with TLS within {time}")
+            }
+            Cause::TunnelTimeout(upstream, time) => {
+                let time = humantime::format_duration(*time);
+                write!(formatter, "{hop} did not make the tunnel to {upstream} within {time}")
+            }
             Cause::HeaderTimeout(time) => {
                 let time = humantime::format_duration(*time);
                 write!(formatter, "{hop} did not begin its answer within {time}")
@@ -170,6 +194,12 @@ impl fmt::Display for UpstreamFailure {
             }
             Cause::Certificate(cause) => {
                 write!(formatter, "{hop} shows a certificate that is not valid: {cause}")
+            }
+            Cause::AuthorityAsServer => {
+                write!(formatter, "{hop} shows an authority's certificate as its own")
+            }
+            Cause::HeadTooLarge => {
+                write!(formatter, "the head of what {hop} answered is too large for this proxy")
             }
             Cause::Tls(cause) => write!(formatter, "TLS with {hop} failed: {cause}"),
             Cause::Closed => write!(formatter, "{hop} closed the connection without an answer"),
@@ -186,32 +216,6 @@ impl fmt::Display for UpstreamFailure {
     }
 }
 
-/// Why there is no tunnel through the proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TunnelTrouble {
-    Login,
-    Refused,
-    Closed,
-    /// The proxy can't be reached: the sources of the error say why.
-    Below,
-}
-
-impl TunnelTrouble {
-    /// hyper-util's error has no public type, only words. (reqwest, and with it these words, is pinned; tests
-    /// over real proxies hold each of them.)
-    fn of(error: &(dyn Error + 'static)) -> Option<Self> {
-        let words = error.to_string();
-        Some(match words.strip_prefix("tunnel error: ")? {
-            "proxy authorization required" => Self::Login,
-            "unexpected end of file" => Self::Closed,
-            "failed to create underlying connection" | "io error establishing tunnel" => {
-                Self::Below
-            }
-            _ => Self::Refused,
-        })
-    }
-}
-
 /// What one error of the chain says, if it is of a kind that we know.
 fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
     if let Some(error) = error.downcast_ref::<DnsError>() {
@@ -221,7 +225,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
         return Some(tls(error));
     }
     if let Some(error) = error.downcast_ref::<hyper::Error>() {
-        return if error.is_parse() {
+        return if error.is_parse_too_large() {
+            Some(Cause::HeadTooLarge)
+        } else if error.is_parse() {
             Some(Cause::NotHttp(error.to_string()))
         } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
             Some(Cause::Closed)
@@ -247,8 +253,14 @@ fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
 
 fn tls(error: &rustls::Error) -> Cause {
     match error {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            Cause::UnknownAuthority
+        // A signature that does not fit: another authority that has the name of one that is trusted.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => Cause::UnknownAuthority,
+        rustls::Error::InvalidCertificate(CertificateError::Other(other))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            Cause::AuthorityAsServer
         }
         rustls::Error::InvalidCertificate(error) => Cause::Certificate(error.to_string()),
         rustls::Error::InvalidMessage(_) => {
@@ -262,6 +274,6 @@ fn tls(error: &rustls::Error) -> Cause {
 }
 
 /// What the innermost error says: the outer ones name layers of the HTTP client.
-fn last_words(error: &reqwest::Error) -> String {
+fn last_words(error: &(dyn Error + 'static)) -> String {
     Chain::new(error).last().map(ToString::to_string).unwrap_or_default()
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use http::Uri;
+use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::Url;
 use thiserror::Error;
+use url::Url;
 
 use crate::environment::Environment;
 use crate::upstream_url::UpstreamUrl;
@@ -15,6 +15,8 @@ use crate::upstream_url::UpstreamUrl;
 pub(crate) struct UpstreamProxy {
     /// May have a user and a password, which are for the proxy alone and are never shown.
     url: Url,
+    /// Of the user and the password in it (RFC 7617).
+    login: Option<HeaderValue>,
     /// The flag or variable that named it.
     named_by: &'static str,
 }
@@ -57,7 +59,9 @@ impl UpstreamProxy {
                 let rules = rules.no(environment.no_proxy.as_str()).build();
                 let target = upstream.url().as_str().parse::<Uri>();
                 let applies = target.is_ok_and(|target| rules.intercept(&target).is_some());
-                Ok(applies.then_some(proxy))
+                // The matcher does not take this for an address, as curl does.
+                let all_are_exempt = environment.no_proxy.split(',').any(|host| host.trim() == "*");
+                Ok((applies && !all_are_exempt).then_some(proxy))
             }
             _ => Ok(None),
         }
@@ -73,7 +77,11 @@ impl UpstreamProxy {
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(UpstreamProxyError::NotAnAddress);
         }
-        Ok(Self { url, named_by })
+        // The same rules again, for what the URL says alone.
+        let rules = Matcher::builder().all(url.as_str()).build();
+        let asked = rules.intercept(&Uri::from_static("https://upstream.example"));
+        let login = asked.and_then(|hop| hop.basic_auth().cloned());
+        Ok(Self { url, login, named_by })
     }
 
     /// With its user and password: for the HTTP client alone.
@@ -85,6 +93,11 @@ impl UpstreamProxy {
     pub(crate) fn hop(&self) -> String {
         let port = self.url.port_or_known_default().unwrap_or_default();
         format!("{}:{port}", self.url.host_str().unwrap_or_default())
+    }
+
+    /// What a proxy that wants a login gets.
+    pub(crate) fn login(&self) -> Option<&HeaderValue> {
+        self.login.as_ref()
     }
 
     pub(crate) fn named_by(&self) -> &'static str {
@@ -150,6 +163,7 @@ mod tests {
         }
         let by_address = choose(None, Some("http://q:1"), "10.0.0.0/8", "https://10.1.2.3/v1");
         assert_eq!(by_address, Ok(None));
+        assert_eq!(choose(None, Some("http://q:1"), "a, *", "https://10.1.2.3/v1"), Ok(None));
     }
 
     #[test]
@@ -161,6 +175,8 @@ mod tests {
     #[test]
     fn a_proxy_is_a_host_and_a_port_whose_password_is_never_shown() {
         let proxy = UpstreamProxy::parse("http://me:secret@p:3128/", "X").unwrap();
+        assert_eq!(proxy.login().unwrap(), "Basic bWU6c2VjcmV0");
+        assert!(UpstreamProxy::parse("p:3128", "X").unwrap().login().is_none());
         assert_eq!(format!("{proxy} {proxy:?}"), "http://p:3128 UpstreamProxy(http://p:3128, X)");
         for (text, error) in [
             ("socks5://p:1", UpstreamProxyError::Scheme("socks5".to_owned())),

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use reqwest::Url;
 use thiserror::Error;
+use url::Url;
 
 /// The endpoint that requests are forwarded to: https, or http to a loopback address.
 ///

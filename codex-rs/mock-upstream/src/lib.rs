@@ -21,3 +21,4 @@ mod tls;
 pub use observe::{Counts, Seen};
 pub use scenario::{Scenario, UnknownScenario};
 pub use server::{MockUpstream, Options, StartError};
+pub use tls::{Certificate, ServerTls};

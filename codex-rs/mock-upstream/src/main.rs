@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use codex_mock_upstream::{MockUpstream, Options, Scenario};
+use codex_mock_upstream::{Certificate, MockUpstream, Options, Scenario};
 
 /// A Responses API on 127.0.0.1, to test and bench against
 #[derive(Debug, Parser)]
@@ -17,6 +17,9 @@ struct Args {
     /// Speak TLS and write the authority to trust, in PEM, to this file
     #[arg(long, value_name = "FILE")]
     tls_authority: Option<PathBuf>,
+    /// The certificate to show
+    #[arg(long, value_name = "KIND", value_enum, default_value_t, requires = "tls_authority")]
+    certificate: Certificate,
     /// Answer 401 to any bearer but the key in this file
     #[arg(long, value_name = "FILE")]
     expected_key: Option<PathBuf>,
@@ -58,6 +61,7 @@ async fn run(args: Args) -> Result<MockUpstream, String> {
     let options = Options {
         port: args.port,
         tls: args.tls_authority.is_some(),
+        certificate: args.certificate,
         expected_key,
         scenario: args.scenario,
     };

@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::observe::Shared;
-use crate::{Counts, Scenario, Seen, connection, tls};
+use crate::{Certificate, Counts, Scenario, Seen, ServerTls, connection};
 
 /// What a mock is like.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Options {
     pub port: u16,
     /// TLS, under an authority made for this mock alone.
     pub tls: bool,
+    /// What is shown to whoever connects with TLS.
+    pub certificate: Certificate,
     /// Answer 401 to any bearer but this one.
     pub expected_key: Option<String>,
     /// How requests are answered that [`MockUpstream::script`] says nothing about.
@@ -27,7 +29,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { port: 0, tls: false, expected_key: None, scenario: Scenario::Turn }
+        Self {
+            port: 0,
+            tls: false,
+            certificate: Certificate::Valid,
+            expected_key: None,
+            scenario: Scenario::Turn,
+        }
     }
 }
 
@@ -70,9 +78,9 @@ impl MockUpstream {
         let bind = |source| StartError::Bind { port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let tls = if options.tls { Some(tls::make()?) } else { None };
+        let tls = if options.tls { Some(ServerTls::make(options.certificate)?) } else { None };
         let (acceptor, authority_pem) = match tls {
-            Some(tls) => (Some(tls.acceptor), Some(tls.authority_pem)),
+            Some(tls) => (Some(TlsAcceptor::from(tls.config)), Some(tls.authority_pem)),
             None => (None, None),
         };
         let shared = Arc::new(Shared::new(options));

@@ -18,6 +18,7 @@ mod request_table;
 mod start_that_fails;
 mod support;
 mod upstream_fails;
+mod upstream_hops;
 
 /// The stand-alone binary and the arguments before the flags.
 const PROXY: (&str, &[&str]) = (env!("CARGO_BIN_EXE_codex-responses-api-proxy"), &[]);

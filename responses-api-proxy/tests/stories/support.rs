@@ -28,7 +28,17 @@ pub(crate) fn program() -> Command {
 
 /// Takes away the variables that the proxy would warn about or believe.
 pub(crate) fn clean(mut command: Command) -> Command {
-    for name in ["LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+    for name in [
+        "LD_LIBRARY_PATH",
+        "DYLD_FALLBACK_LIBRARY_PATH",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "CODEX_CA_CERTIFICATE",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "NO_PROXY",
+        "no_proxy",
+    ] {
         command.env_remove(name);
     }
     command
@@ -376,7 +386,9 @@ pub(crate) async fn tls_upstream(scenario: Scenario) -> MockUpstream {
 
 async fn start(scenario: Scenario, tls: bool) -> MockUpstream {
     let expected_key = Some(KEY.to_owned());
-    MockUpstream::start(Options { port: 0, tls, expected_key, scenario }).await.unwrap()
+    MockUpstream::start(Options { tls, expected_key, scenario, ..Options::default() })
+        .await
+        .unwrap()
 }
 
 /// Waits until the mock's counts are like this.

@@ -157,7 +157,9 @@ async fn defect_2_a_cut_stream_ends_the_clients_connection_without_an_end() {
     for tls in [false, true] {
         for scenario in [Scenario::Cut { events: 3 }, Scenario::Reset { events: 3 }] {
             let expected_key = Some(KEY.to_owned());
-            let options = Options { port: 0, tls, expected_key, scenario: scenario.clone() };
+            let scenario = scenario.clone();
+            let options =
+                Options { tls, expected_key, scenario: scenario.clone(), ..Options::default() };
             let upstream = MockUpstream::start(options).await.unwrap();
             let mut proxy = Proxy::start(&upstream, &[]);
 
@@ -283,4 +285,27 @@ async fn an_environment_proxy_is_not_used_for_a_loopback_upstream() {
     let proxy = Proxy::spawn(&mut command);
     assert_eq!(proxy.ask("POST /v1/responses", &[], b"{}").status, 200);
     assert_eq!(elsewhere.counts().connections, 0);
+}
+
+/// An upstream that refuses a large body at once, and closes over what it has not read, as many do. That resets
+/// the connection; its answer has arrived before.
+#[test]
+fn an_answer_that_comes_before_the_request_is_read_reaches_the_client() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1/responses", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 1_024]);
+            let _ = stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno");
+        }
+    });
+    let proxy = Proxy::start_for(&url, &[]);
+    for turn in 0..50 {
+        let mut client = proxy.connect();
+        let length = format!("Content-Length: {}", 4 << 20);
+        client.send_request("POST /v1/responses", &[&length], b"");
+        client.send_meanwhile(vec![b'x'; 4 << 20]);
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.body.as_slice()), (401, &b"no"[..]), "turn {turn}");
+    }
 }

@@ -1,0 +1,270 @@
+//! The way to the upstream: TCP to the first hop, a tunnel if that is a proxy, TLS.
+//!
+//! Each step knows its hop, so each failure does. All of them together have `--connect-timeout`.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tower_service::Service;
+use url::Url;
+
+use crate::StartError;
+use crate::settings::Settings;
+use crate::upstream_failure::{Cause, DnsError, Hop, UpstreamFailure};
+use crate::upstream_stream::UpstreamStream;
+
+/// Finds a connection that has died in silence, in the middle of a silent stream too: after a minute.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_TRIES: u32 = 3;
+
+/// Makes connections to the one upstream. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Connector(Arc<Way>);
+
+struct Way {
+    tcp: HttpConnector<SystemResolver>,
+    tls: TlsConnector,
+    upstream: Target,
+    proxy: Option<Proxy>,
+    limit: Duration,
+}
+
+/// Where a connection leads.
+#[derive(Debug)]
+struct Target {
+    uri: Uri,
+    /// `host:port`
+    hop: String,
+    /// `None` without TLS.
+    name: Option<ServerName<'static>>,
+}
+
+#[derive(Debug)]
+struct Proxy {
+    target: Target,
+    login: Option<http::HeaderValue>,
+}
+
+impl Connector {
+    pub(crate) fn new(settings: &Settings, tls: ClientConfig) -> Result<Self, StartError> {
+        let mut tcp = HttpConnector::new_with_resolver(SystemResolver);
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(KEEPALIVE));
+        tcp.set_keepalive_interval(Some(KEEPALIVE));
+        tcp.set_keepalive_retries(Some(KEEPALIVE_TRIES));
+        let upstream = Target::of(settings.upstream.url(), settings.upstream.hop().to_owned())?;
+        let proxy = match &settings.upstream_proxy {
+            None => None,
+            Some(proxy) => {
+                let target = Target::of(proxy.url(), proxy.hop())?;
+                Some(Proxy { target, login: proxy.login().cloned() })
+            }
+        };
+        let (tls, limit) = (TlsConnector::from(Arc::new(tls)), settings.connect_timeout);
+        Ok(Self(Arc::new(Way { tcp, tls, upstream, proxy, limit })))
+    }
+
+    async fn connect(self) -> Result<UpstreamConnection, UpstreamFailure> {
+        let Way { upstream, proxy, limit, .. } = &*self.0;
+        let deadline = Instant::now() + *limit;
+        let at_upstream =
+            |cause| UpstreamFailure { hop: Hop::Upstream(upstream.hop.clone()), cause };
+        let stream = match proxy {
+            None => self.open(upstream, deadline).await.map_err(at_upstream)?,
+            Some(proxy) => {
+                let hop = &proxy.target.hop;
+                let at_proxy = |cause| UpstreamFailure { hop: Hop::Proxy(hop.clone()), cause };
+                let stream = self.open(&proxy.target, deadline).await.map_err(at_proxy)?;
+                let stream =
+                    self.secure(&proxy.target, stream, deadline).await.map_err(at_proxy)?;
+                self.tunnel(proxy, stream, deadline).await.map_err(at_proxy)?
+            }
+        };
+        let stream = self.secure(upstream, stream, deadline).await.map_err(at_upstream)?;
+        Ok(UpstreamConnection(TokioIo::new(stream)))
+    }
+
+    /// Name and TCP.
+    async fn open(&self, target: &Target, deadline: Instant) -> Result<BoxedStream, Cause> {
+        let opened = timeout_at(deadline, self.0.tcp.clone().call(target.uri.clone())).await;
+        let stream = opened.map_err(|_| Cause::ConnectTimeout(self.0.limit))?;
+        let stream = stream.map_err(|error| Cause::of(&error))?;
+        Ok(Box::new(UpstreamStream::of(stream.into_inner())))
+    }
+
+    /// TLS, if the target wants it.
+    async fn secure(
+        &self,
+        target: &Target,
+        stream: BoxedStream,
+        deadline: Instant,
+    ) -> Result<BoxedStream, Cause> {
+        let Some(name) = target.name.clone() else { return Ok(stream) };
+        match timeout_at(deadline, self.0.tls.connect(name, stream)).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(error)) => Err(Cause::of(&error)),
+            Err(_) => Err(Cause::TlsTimeout(self.0.limit)),
+        }
+    }
+
+    /// CONNECT (RFC 9110 section 9.3.6).
+    async fn tunnel(
+        &self,
+        proxy: &Proxy,
+        stream: BoxedStream,
+        deadline: Instant,
+    ) -> Result<BoxedStream, Cause> {
+        let upstream = &self.0.upstream;
+        let mut tunnel = Tunnel::new(proxy.target.uri.clone(), Already(Some(TokioIo::new(stream))));
+        if let Some(login) = &proxy.login {
+            tunnel = tunnel.with_auth(login.clone());
+        }
+        match timeout_at(deadline, tunnel.call(upstream.uri.clone())).await {
+            Ok(Ok(stream)) => Ok(stream.into_inner()),
+            Ok(Err(error)) => Err(Cause::of_tunnel(&error, &upstream.hop)),
+            Err(_) => Err(Cause::TunnelTimeout(upstream.hop.clone(), self.0.limit)),
+        }
+    }
+}
+
+impl Target {
+    fn of(url: &Url, hop: String) -> Result<Self, StartError> {
+        let lacking = |error: anyhow::Error| StartError::Resources {
+            what: "the way to the upstream",
+            source: error.context(hop.clone()),
+        };
+        let uri = url.as_str().parse::<Uri>().map_err(|error| lacking(error.into()))?;
+        let name = match url.host_str() {
+            Some(host) if url.scheme() == "https" => {
+                let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                Some(ServerName::try_from(host).map_err(|error| lacking(error.into()))?)
+            }
+            _ => None,
+        };
+        Ok(Self { uri, hop, name })
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = UpstreamConnection;
+    type Error = UpstreamFailure;
+    type Future = Pin<Box<dyn Future<Output = Result<UpstreamConnection, UpstreamFailure>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UpstreamFailure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// The URI is the upstream's: there is no other.
+    fn call(&mut self, _: Uri) -> Self::Future {
+        Box::pin(self.clone().connect())
+    }
+}
+
+/// Hands out a connection that was made already, in place of making one.
+struct Already(Option<TokioIo<BoxedStream>>);
+
+impl Service<Uri> for Already {
+    type Response = TokioIo<BoxedStream>;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<TokioIo<BoxedStream>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        std::future::ready(self.0.take().ok_or_else(|| io::ErrorKind::NotConnected.into()))
+    }
+}
+
+/// The system's resolver, with an error of a type that can be told apart.
+#[derive(Clone, Debug)]
+struct SystemResolver;
+
+impl Service<Name> for SystemResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = DnsError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DnsError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DnsError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(DnsError)?;
+            Ok(found.collect::<Vec<_>>().into_iter())
+        })
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+type BoxedStream = Box<dyn Stream>;
+
+/// A connection to the upstream, whatever it is made of.
+pub(crate) struct UpstreamConnection(TokioIo<BoxedStream>);
+
+impl Connection for UpstreamConnection {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for UpstreamConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl Write for UpstreamConnection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
