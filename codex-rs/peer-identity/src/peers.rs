@@ -84,7 +84,8 @@ fn shared_number() -> Option<u32> {
     if knows_all { None } else { Some(overflow().unwrap_or(65_534)) }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
