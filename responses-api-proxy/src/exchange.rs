@@ -102,8 +102,11 @@ pub(crate) async fn exchange(
         }
         Err(fault) => {
             ledger.record.answered(fault.status().as_u16());
-            ledger.record.failed(fault.outcome(), fault.reason(), fault.detail());
-            let response = fault.into_response(&proxy.policy, progress.phase() == Phase::Ended);
+            let key = proxy.forwarder.key();
+            let detail = fault.detail().map(|detail| key.mask(&detail).into_owned());
+            ledger.record.failed(fault.outcome(), fault.reason(), detail);
+            let response =
+                fault.into_response(&proxy.policy, key, progress.phase() == Phase::Ended);
             ledger.record.relayed(response.body().len() as u64);
             response.map(|text| Either::Left(Full::new(text)))
         }

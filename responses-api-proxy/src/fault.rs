@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use codex_key_custody::ApiKey;
 use codex_peer_identity::Peer;
 use codex_request_log::{Outcome, Reason};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
@@ -149,11 +150,17 @@ impl Fault {
 
     /// The answer. Unless all of the request has been read, its connection is of no more use: what comes next on it
     /// could be the rest of a body.
-    pub(crate) fn into_response(self, policy: &Policy, is_read: bool) -> Response<Bytes> {
+    pub(crate) fn into_response(
+        self,
+        policy: &Policy,
+        key: &ApiKey,
+        is_read: bool,
+    ) -> Response<Bytes> {
         let code = self.reason().code();
+        let message = self.message(policy); // An upstream's words may be in it.
         let body = json!({
             "error": {
-                "message": self.message(policy), "type": self.error_type(), "code": code, "param": null,
+                "message": key.mask(&message), "type": self.error_type(), "code": code, "param": null,
             }
         });
         let mut response = Response::new(Bytes::from(body.to_string()));

@@ -64,7 +64,8 @@ impl FieldRules {
             let (name, value) = text.split_once(':').unwrap_or((text, ""));
             let no = |error| ("--set-header", name.trim().to_owned(), error);
             if !text.contains(':') {
-                return Err(no(FieldError::NoColon));
+                // Where the name ends is not known.
+                return Err(("--set-header", "…".to_owned(), FieldError::NoColon));
             }
             let name = rules.may_name(name.trim()).map_err(no)?;
             let value = HeaderValue::try_from(value.trim());
@@ -82,7 +83,7 @@ impl FieldRules {
 
     fn may_name(&self, text: &str) -> Result<HeaderName, FieldError> {
         let name = HeaderName::try_from(text).map_err(|_| FieldError::NotAName)?;
-        if name == *self.key.name() {
+        if headers::mean_the_same(&name, self.key.name()) {
             Err(FieldError::OfTheKey)
         } else if headers::standing(&name) == Standing::OfTheProxy {
             Err(FieldError::OfTheProxy)
@@ -165,17 +166,20 @@ mod tests {
             ("expect: 100-continue", "expect", OfTheProxy),
             ("Authorization: Bearer x", "Authorization", OfTheKey),
             ("X-Value: a\nb", "X-Value", NotAValue),
-            ("no colon", "no colon", NoColon),
+            ("X-Token=secret", "…", NoColon),
             (": x", "", NotAName),
         ] {
             let expected = ("--set-header", name.to_owned(), error);
             assert_eq!(resolve(None, &[set], &[]).unwrap_err(), expected);
         }
+        let spelt = resolve(Some("api-key"), &["API_Key: x"], &[]).unwrap_err();
+        assert_eq!(spelt.2, OfTheKey);
         let bare = resolve(Some("api-key"), &["Authorization: Bearer x"], &[]).unwrap_err();
         assert_eq!(bare.2, OfTheProxy, "a second credential is none of ours to send");
         for (forward, error) in [
             ("authorization", OfTheKey),
             ("te", OfTheProxy),
+            ("transfer_encoding", OfTheProxy),
             ("proxy-authorization", OfTheProxy),
             ("content-length", OfTheProxy),
         ] {

@@ -67,6 +67,11 @@ fn with_hyphens(name: &HeaderName) -> Cow<'_, HeaderName> {
     }
 }
 
+/// Whether some servers take a field of the one name for one of the other.
+pub(crate) fn mean_the_same(one: &HeaderName, other: &HeaderName) -> bool {
+    with_hyphens(one) == with_hyphens(other)
+}
+
 /// The fields of the upstream's request: the key first, then the operator's, then the client's that may pass.
 pub(crate) fn for_upstream(key: HeaderValue, rules: &FieldRules, client: &HeaderMap) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(client.len() + rules.set.len() + 1);
@@ -78,8 +83,9 @@ pub(crate) fn for_upstream(key: HeaderValue, rules: &FieldRules, client: &Header
             Standing::KeptBack => rules.forwarded.contains(name),
             Standing::PassesOn => true,
         };
-        let meant = &*with_hyphens(name);
-        may_pass && meant != rules.key.name() && !rules.set.contains_key(meant)
+        may_pass
+            && !mean_the_same(name, rules.key.name())
+            && !rules.set.keys().any(|set| mean_the_same(name, set))
     });
     fields
 }
@@ -96,15 +102,6 @@ pub(crate) fn for_client(upstream: &HeaderMap) -> HeaderMap {
         && lengths.next().is_none();
     pass_on(upstream, &mut fields, |name| keeps_length || name != CONTENT_LENGTH);
     fields
-}
-
-/// The transfer codings of an answer if they are any but `chunked` alone, which is all that is undone here.
-pub(crate) fn foreign_transfer_coding(upstream: &HeaderMap) -> Option<&HeaderValue> {
-    let mut codings = upstream.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (Some(only), None) if only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => None,
-        (first, _) => first,
-    }
 }
 
 /// Copies, in order, what is not hop-by-hop and may pass. (Removing would disturb the order.)
@@ -143,6 +140,11 @@ fn transfer_codings(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 /// Whether a request's body is coded in a way that hyper does not undo: it looks at the last coding alone.
 pub(crate) fn has_foreign_transfer_coding(client: &HeaderMap) -> bool {
     transfer_codings(client).any(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
+}
+
+/// The same of an answer. One that is chunked twice would be undone once.
+pub(crate) fn answer_has_foreign_transfer_coding(upstream: &HeaderMap) -> bool {
+    has_foreign_transfer_coding(upstream) || transfer_codings(upstream).count() > 1
 }
 
 /// Whether a comma-separated field has this element; case does not matter.
@@ -228,11 +230,17 @@ mod tests {
             ("session_id", "the client's"),
         ]);
         let rules = FieldRules::resolve(Some("x-key"), &["X-Set: ours".to_owned()], &[]).unwrap();
-        let client_key = fields(&[("x_key", "x")]);
+        let client_key = fields(&[("x_key", "x"), ("x-key", "x")]);
         let upstream = for_upstream(HeaderValue::from_static("K"), &rules, &client);
         assert_eq!(names(&upstream), ["x-key", "x-set", "session_id"]);
         let upstream = for_upstream(HeaderValue::from_static("K"), &rules, &client_key);
         assert_eq!(names(&upstream), ["x-key", "x-set"]);
+        // Nor one of the operator's.
+        let rules = FieldRules::resolve(Some("x_key"), &["X_Set: ours".to_owned()], &[]).unwrap();
+        let client = fields(&[("x_key", "x"), ("x-key", "x"), ("x_set", "x"), ("x-set", "x")]);
+        let upstream = for_upstream(HeaderValue::from_static("K"), &rules, &client);
+        assert_eq!(names(&upstream), ["x_key", "x_set"]);
+        assert_eq!(upstream.get_all("x_key").iter().collect::<Vec<_>>(), ["K"]);
     }
 
     #[test]
@@ -363,7 +371,7 @@ mod tests {
         ] {
             let lines: Vec<_> =
                 codings.iter().map(|coding| ("transfer-encoding", *coding)).collect();
-            assert_eq!(foreign_transfer_coding(&fields(&lines)).is_some(), foreign, "{codings:?}");
+            assert_eq!(answer_has_foreign_transfer_coding(&fields(&lines)), foreign, "{codings:?}");
         }
     }
 }

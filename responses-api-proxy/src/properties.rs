@@ -10,8 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
 use crate::admission::{Admission, Head, Policy, admit};
 use crate::dump::DumpBody;
+use crate::environment::Environment;
 use crate::field_rules::FieldRules;
 use crate::headers::{self, Standing};
+use crate::upstream_proxy::UpstreamProxy;
 use crate::upstream_url::UpstreamUrl;
 use crate::users::Users;
 
@@ -65,7 +67,7 @@ pub fn request_head(bytes: &[u8]) {
 /// When the property is broken.
 pub fn request_fields(bytes: &[u8]) {
     let client = fields(bytes);
-    for auth_header in [None, Some("api-key")] {
+    for auth_header in [None, Some("api-key"), Some("my_key")] {
         let Ok(rules) = FieldRules::resolve(auth_header, &[], &[]) else { panic!("no rules") };
         let key = HeaderValue::from_static("OUR KEY");
         let upstream = headers::for_upstream(key, &rules, &client);
@@ -73,6 +75,7 @@ pub fn request_fields(bytes: &[u8]) {
         assert_eq!(keys, ["OUR KEY"]);
         for name in upstream.keys().filter(|name| *name != rules.key.name()) {
             assert_eq!(headers::standing(name), Standing::PassesOn, "{name}");
+            assert!(!headers::mean_the_same(name, rules.key.name()), "{name}");
             assert!(!headers::lists(&client, &http::header::CONNECTION, name.as_str()), "{name}");
             let theirs: Vec<_> = client.get_all(name).iter().collect();
             assert_eq!(upstream.get_all(name).iter().collect::<Vec<_>>(), theirs, "{name}");
@@ -96,6 +99,30 @@ pub fn operators_fields(bytes: &[u8]) {
             assert_ne!(name, rules.key.name());
             assert_ne!(headers::standing(name), Standing::OfTheProxy, "{name}");
         }
+    }
+}
+
+/// A proxy is a host and a port; what else stands in its URL is never shown. The first line is the flag's, the
+/// second the variable's, the third `NO_PROXY`.
+///
+/// # Panics
+///
+/// When the property is broken.
+pub fn upstream_proxy(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text.split('\n');
+    let flag = lines.next().filter(|line| !line.is_empty());
+    let https_proxy = lines.next().map(|line| ("HTTPS_PROXY", line.to_owned()));
+    let no_proxy = lines.next().unwrap_or_default().to_owned();
+    let environment = Environment { https_proxy, no_proxy, ..Environment::default() };
+    let Ok(upstream) = UpstreamUrl::parse("https://api.openai.com/v1/responses") else { return };
+    if let Ok(Some(proxy)) = UpstreamProxy::choose(flag, &environment, &upstream) {
+        let url = proxy.url();
+        let shown = format!("{}://{}", url.scheme(), proxy.hop());
+        assert_eq!(proxy.to_string(), shown);
+        assert!(matches!(url.scheme(), "http" | "https") && !shown.contains('@'), "{shown}");
+        let has_login = !url.username().is_empty() || url.password().is_some();
+        assert!(has_login || proxy.login().is_none(), "{shown}");
     }
 }
 
@@ -176,6 +203,7 @@ mod tests {
         replay("request_head", super::request_head);
         replay("request_fields", super::request_fields);
         replay("operators_fields", super::operators_fields);
+        replay("upstream_proxy", super::upstream_proxy);
         replay("upstream_url", super::upstream_url);
         replay("dump_document", super::dump_document);
     }

@@ -15,6 +15,7 @@ use crate::exchange::Proxy;
 use crate::ledger::turned_away;
 use crate::link::Link;
 use crate::shares::Shares;
+use crate::users::Users;
 use crate::{connection, report};
 
 /// How long to wait when the machine has run out of something that a connection needs.
@@ -23,7 +24,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// Connections of one account, for each exchange that it may have under way, and at least.
 const CONNECTIONS_AN_EXCHANGE: usize = 4;
 const LEAST_CONNECTIONS: usize = 1_024;
-/// Connections in all, in shares of an account.
+/// Connections in all, in shares of an account, where every account is served.
 const ACCOUNTS: usize = 4;
 
 /// How many connections are kept. More are closed at once: an error of ours would cost what is to be saved.
@@ -36,13 +37,20 @@ struct Doors {
 type Entered = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 impl Doors {
-    fn for_exchanges(max_concurrent: usize) -> Self {
+    /// Each account that was named can have its share at any time, whatever the others do.
+    fn of(users: &Users, max_concurrent: usize) -> Self {
         let each = (max_concurrent * CONNECTIONS_AN_EXCHANGE).max(LEAST_CONNECTIONS);
-        Self { all: Arc::new(Semaphore::new(each * ACCOUNTS)), by_account: Shares::new(each) }
+        let shares = match users {
+            Users::Anyone => ACCOUNTS,
+            Users::Only(accounts) => accounts.len() + 1,
+        };
+        Self { all: Arc::new(Semaphore::new(each * shares)), by_account: Shares::new(each) }
     }
 
-    fn enter(&self, peer: Peer) -> Option<Entered> {
-        let own = self.by_account.of(peer).try_acquire_owned().ok()?;
+    /// Who is not served shares one account's places with all who are not.
+    fn enter(&self, users: &Users, peer: Peer) -> Option<Entered> {
+        let account = if users.allow(peer) { peer } else { Peer::Unknown };
+        let own = self.by_account.of(account).try_acquire_owned().ok()?;
         Some((Arc::clone(&self.all).try_acquire_owned().ok()?, own))
     }
 }
@@ -70,7 +78,8 @@ pub(crate) async fn run(
 }
 
 async fn accept(listener: &TcpListener, proxy: &Arc<Proxy>, connections: &TaskTracker) {
-    let doors = Doors::for_exchanges(proxy.max_concurrent);
+    let users = &proxy.policy.users;
+    let doors = Doors::of(users, proxy.max_concurrent);
     let mut warned = false;
     loop {
         let accepted = tokio::select! {
@@ -81,7 +90,7 @@ async fn accept(listener: &TcpListener, proxy: &Arc<Proxy>, connections: &TaskTr
         match accepted {
             Ok((stream, _)) => {
                 let peer = proxy.identify(&stream);
-                let Some(entered) = doors.enter(peer) else {
+                let Some(entered) = doors.enter(users, peer) else {
                     turned_away(proxy, peer);
                     continue;
                 };
@@ -111,20 +120,37 @@ mod tests {
 
     use super::*;
 
-    fn enter(doors: &Doors, uid: u32) -> Option<Entered> {
-        doors.enter(Peer::User(Uid::from_raw(uid)))
+    fn enter(doors: &Doors, users: &Users, uid: u32) -> Option<Entered> {
+        doors.enter(users, Peer::User(Uid::from_raw(uid)))
     }
 
     #[test]
     fn an_account_has_its_share_of_the_connections_and_all_together_have_four() {
         for (max_concurrent, each) in [(1, 1_024), (256, 1_024), (257, 1_028), (1_500, 6_000)] {
-            let doors = Doors::for_exchanges(max_concurrent);
+            let doors = Doors::of(&Users::Anyone, max_concurrent);
+            let enter = |uid| enter(&doors, &Users::Anyone, uid);
             let mut inside: Vec<_> =
-                (0..4 * each).map(|number| enter(&doors, (number % 4) as u32).unwrap()).collect();
-            assert!(enter(&doors, 0).is_none(), "{max_concurrent}: an account has more");
-            assert!(enter(&doors, 4).is_none(), "{max_concurrent}: all together have more");
+                (0..4 * each).map(|number| enter((number % 4) as u32).unwrap()).collect();
+            assert!(enter(0).is_none(), "{max_concurrent}: an account has more");
+            assert!(enter(4).is_none(), "{max_concurrent}: all together have more");
             inside.pop();
-            assert!(enter(&doors, 4).is_some(), "{max_concurrent}: a place was not given back");
+            assert!(enter(4).is_some(), "{max_concurrent}: a place was not given back");
+        }
+    }
+
+    #[test]
+    fn accounts_that_are_not_served_cannot_shut_out_those_that_are() {
+        let users = Users::resolve(&["1".to_owned(), "2".to_owned()]).unwrap();
+        let doors = Doors::of(&users, 1);
+        let mut inside = Vec::new();
+        for uid in 100..10_000 {
+            inside.extend(enter(&doors, &users, uid));
+        }
+        inside.extend(doors.enter(&users, Peer::Unknown));
+        assert_eq!(inside.len(), 1_024);
+        for uid in [1, 2] {
+            inside.extend((0..1_024).map(|_| enter(&doors, &users, uid).unwrap()));
+            assert!(enter(&doors, &users, uid).is_none());
         }
     }
 }

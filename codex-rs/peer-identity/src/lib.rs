@@ -12,7 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
-pub mod message;
+mod message;
 mod peer;
 mod peers;
 #[cfg(any(test, fuzzing))]

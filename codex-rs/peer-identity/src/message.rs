@@ -37,7 +37,7 @@ mod at {
 }
 
 /// Asks for the socket whose own address is `source` and whose peer is `destination`.
-pub fn question(source: SocketAddrV4, destination: SocketAddrV4, sequence: u32) -> Vec<u8> {
+pub(crate) fn question(source: SocketAddrV4, destination: SocketAddrV4, sequence: u32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(QUESTION_BYTES);
     bytes.extend((QUESTION_BYTES as u32).to_ne_bytes());
     bytes.extend(BY_FAMILY.to_ne_bytes());
@@ -64,7 +64,7 @@ fn address(of: SocketAddrV4) -> [u8; 16] {
 
 /// What one datagram from the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The socket is there, connected, and belongs to a program: the uid of its maker.
     Owner(u32),
     /// There is no such socket, or none that belongs to anybody any more.
@@ -74,7 +74,7 @@ pub enum Answer {
 }
 
 /// Reads the kernel's answer to [`question`] with the same arguments.
-pub fn answer(
+pub(crate) fn answer(
     bytes: &[u8],
     source: SocketAddrV4,
     destination: SocketAddrV4,

@@ -53,7 +53,8 @@ impl Peers {
 
     /// Who is behind an accepted connection, whose (peer's, own) addresses `addresses` asks the kernel for.
     ///
-    /// Ask at once after accept(2), and once: a connection's account never changes. `addresses` is
+    /// Ask at once after accept(2), and once: a connection's account never changes. And from one thread at a time: of
+    /// two that ask at once, one may hear the other's answer, which makes its peer unknown. `addresses` is
     /// called twice. The second time is no formality: a client may have reset its connection, and somebody else may
     /// have taken its port before the question. getpeername(2) fails for a connection that is gone, and while
     /// ours is not gone, no other connection can have the same two addresses.
