@@ -94,10 +94,17 @@ impl ClientStream {
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.stream.poll_write_ready(context))?;
+            let Poll::Ready(ready) = self.0.stream.poll_write_ready(context) else {
+                self.0.clock.writes(/*is_full*/ true);
+                return Poll::Pending;
+            };
+            ready?;
             match write(&self.0.stream) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
+                written => {
+                    self.0.clock.writes(/*is_full*/ false);
+                    return Poll::Ready(written);
+                }
             }
         }
     }

@@ -32,6 +32,9 @@ use crate::upstream_stream::UpstreamStream;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_TRIES: u32 = 3;
 
+/// How long an upstream may take nothing of a request: as long as nginx waits.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Makes connections to the one upstream. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Connector(Arc<Way>);
@@ -42,6 +45,8 @@ struct Way {
     upstream: Target,
     proxy: Option<Proxy>,
     limit: Duration,
+    /// For each write.
+    patience: Duration,
 }
 
 /// Where a connection leads.
@@ -77,7 +82,8 @@ impl Connector {
             }
         };
         let (tls, limit) = (TlsConnector::from(Arc::new(tls)), settings.connect_timeout);
-        Ok(Self(Arc::new(Way { tcp, tls, upstream, proxy, limit })))
+        let patience = WRITE_TIMEOUT.min(settings.header_timeout);
+        Ok(Self(Arc::new(Way { tcp, tls, upstream, proxy, limit, patience })))
     }
 
     async fn connect(self) -> Result<UpstreamConnection, UpstreamFailure> {
@@ -105,7 +111,7 @@ impl Connector {
         let opened = timeout_at(deadline, self.0.tcp.clone().call(target.uri.clone())).await;
         let stream = opened.map_err(|_| Cause::ConnectTimeout(self.0.limit))?;
         let stream = stream.map_err(|error| Cause::of(&error))?;
-        Ok(Box::new(UpstreamStream::of(stream.into_inner())))
+        Ok(Box::new(UpstreamStream::of(stream.into_inner(), self.0.patience)))
     }
 
     /// TLS, if the target wants it.

@@ -33,12 +33,15 @@ pub(crate) struct Environment {
 impl Environment {
     /// This process's. Some of it stands in what hardening has removed.
     pub(crate) fn of(hardened: &Hardened) -> Self {
-        Self::read(geteuid().is_root(), |name| {
+        let uid = geteuid();
+        // `sudo -u SERVICE` may hand on the environment of somebody who is not to have the key either.
+        let caller = std::env::var("SUDO_UID").ok().filter(|caller| *caller != uid.to_string());
+        Self::read(uid.is_root(), uid.is_root() || caller.is_some(), |name| {
             std::env::var_os(name).or_else(|| hardened.removed_value(name).map(OsString::from))
         })
     }
 
-    fn read(is_root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+    fn read(is_root: bool, is_anothers: bool, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let variable = |name: &'static str| {
             variable(name).filter(|value| !value.is_empty()).map(|value| (name, value))
         };
@@ -47,10 +50,11 @@ impl Environment {
         let https_proxy = HTTPS_PROXY.into_iter().find_map(variable).map(text);
         let authorities: Vec<_> = AUTHORITIES.into_iter().filter_map(variable).collect();
         let mut not_used: Vec<_> = variable(NEVER_USED).map(|(name, _)| name).into_iter().collect();
-        if is_root {
+        if is_anothers {
             let proxy = https_proxy.iter().map(|(name, _)| *name);
             not_used.extend(proxy.chain(authorities.iter().map(|(name, _)| *name)));
-            let sudo_user = variable("SUDO_USER").map(text).map(|(_, user)| user);
+            let sudo_user =
+                variable("SUDO_USER").filter(|_| is_root).map(text).map(|(_, user)| user);
             return Self { sudo_user, not_used, ..Self::default() };
         }
         let authorities =
@@ -66,7 +70,7 @@ mod tests {
     use super::*;
 
     fn read(is_root: bool, variables: &[(&str, &str)]) -> Environment {
-        Environment::read(is_root, |name| {
+        Environment::read(is_root, is_root, |name| {
             variables.iter().find(|(found, _)| *found == name).map(|(_, value)| value.into())
         })
     }

@@ -41,6 +41,8 @@ pub(crate) struct Proxy {
     /// Exchanges under way, by account.
     pub(crate) slots: Shares,
     pub(crate) max_concurrent: usize,
+    /// How many there can be.
+    pub(crate) open_files: usize,
     pub(crate) records: Records,
     pub(crate) stop: Stop,
     pub(crate) exchanges: AtomicU64,

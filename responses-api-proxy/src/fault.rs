@@ -10,13 +10,12 @@ use codex_key_custody::ApiKey;
 use codex_peer_identity::Peer;
 use codex_request_log::{Outcome, Reason};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use crate::admission::{Policy, Refusal};
+use crate::headers::ERROR_CODE;
 use crate::upstream_failure::UpstreamFailure;
-
-const ERROR_CODE: HeaderName = HeaderName::from_static("x-codex-proxy-error");
 
 /// What a client that came too early is told to wait, in seconds.
 const RETRY_AFTER_SECONDS: u16 = 1;

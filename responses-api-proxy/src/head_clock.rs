@@ -28,6 +28,8 @@ struct State {
     since: Instant,
     /// Whether a request has come before.
     is_proven: bool,
+    /// Something of an answer waits for the client to read on.
+    is_full: bool,
     hurried_at: Option<Instant>,
 }
 
@@ -39,13 +41,15 @@ enum Phase {
     Reading,
     /// An exchange is under way.
     Busy,
+    /// One is over whose request was not read whole: what comes is the rest of it, and no head comes any more.
+    Closing,
 }
 
 impl HeadClock {
     pub(crate) fn started() -> Self {
         let phase = Phase::Resting;
         let since = Instant::now();
-        Self(Mutex::new(State { phase, since, is_proven: false, hurried_at: None }))
+        Self(Mutex::new(State { phase, since, is_proven: false, is_full: false, hurried_at: None }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -71,10 +75,22 @@ impl HeadClock {
     }
 
     /// The exchange is over.
-    pub(crate) fn rested(&self) {
+    pub(crate) fn rested(&self, request_was_read: bool) {
         let mut state = self.state();
-        state.phase = Phase::Resting;
+        state.phase = if request_was_read { Phase::Resting } else { Phase::Closing };
         state.since = Instant::now();
+    }
+
+    /// The socket takes nothing more, or takes something again. hyper has let an answer's body go before its last bytes
+    /// are in the socket: until then the connection does not rest.
+    pub(crate) fn writes(&self, is_full: bool) {
+        let mut state = self.state();
+        if state.is_full != is_full {
+            state.is_full = is_full;
+            if matches!(state.phase, Phase::Resting | Phase::Closing) {
+                state.since = Instant::now();
+            }
+        }
     }
 
     /// From now on a head that is on its way has a last moment to arrive.
@@ -82,8 +98,9 @@ impl HeadClock {
         self.state().hurried_at.get_or_insert_with(Instant::now);
     }
 
+    /// Whether what comes belongs to a request that has a record.
     pub(crate) fn is_busy(&self) -> bool {
-        self.state().phase == Phase::Busy
+        matches!(self.state().phase, Phase::Busy | Phase::Closing)
     }
 
     /// Whether a part of a head has come, and not all of it.
@@ -109,11 +126,15 @@ impl State {
     fn deadline(&self) -> Option<Instant> {
         let limit = match self.phase {
             Phase::Busy => return None,
+            _ if self.is_full => return None,
             Phase::Resting if self.is_proven => REST_TIMEOUT,
-            Phase::Resting | Phase::Reading => HEAD_TIMEOUT,
+            Phase::Resting | Phase::Reading | Phase::Closing => HEAD_TIMEOUT,
         };
         let deadline = self.since + limit;
-        Some(self.hurried_at.map_or(deadline, |at| deadline.min(at + LAST_HEAD_TIMEOUT)))
+        Some(
+            self.hurried_at
+                .map_or(deadline, |at| deadline.min(at.max(self.since) + LAST_HEAD_TIMEOUT)),
+        )
     }
 }
 
@@ -142,7 +163,7 @@ mod tests {
         clock.heard();
         clock.busy();
         assert_eq!(overdue_after(&clock, Instant::now(), 10_000).await, None);
-        clock.rested();
+        clock.rested(true);
         assert_eq!(overdue_after(&clock, Instant::now(), 1_000).await, Some(100));
     }
 
@@ -150,12 +171,34 @@ mod tests {
     async fn a_later_head_has_ten_seconds_from_its_first_byte() {
         let clock = HeadClock::started();
         clock.busy();
-        clock.rested();
+        clock.rested(true);
         assert_eq!(overdue_after(&clock, Instant::now(), 50).await, None);
         clock.heard();
         let from = Instant::now();
         clock.heard(); // More of it does not give it more time.
         assert_eq!(overdue_after(&clock, from, 1_000).await, Some(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_request_is_no_head() {
+        let clock = HeadClock::started();
+        clock.busy();
+        clock.rested(false);
+        clock.heard();
+        assert!(!clock.is_reading() && clock.is_busy());
+        assert_eq!(overdue_after(&clock, Instant::now(), 1_000).await, Some(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_slowly_is_not_at_rest_before_it_has_read() {
+        let clock = HeadClock::started();
+        clock.busy();
+        clock.writes(true);
+        clock.rested(true);
+        clock.hurry();
+        assert_eq!(overdue_after(&clock, Instant::now(), 10_000).await, None);
+        clock.writes(false);
+        assert_eq!(overdue_after(&clock, Instant::now(), 1_000).await, Some(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,6 +33,9 @@ const KEPT_BACK: [HeaderName; 6] = [
 ];
 
 const KEPT_BACK_PREFIX: &str = "x-forwarded-";
+/// Stands in answers of our own, and in no other.
+pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("x-codex-proxy-error");
+
 const PROXY_PREFIX: &str = "proxy-";
 
 /// Whose a field of a request is.
@@ -100,7 +103,10 @@ pub(crate) fn for_client(upstream: &HeaderMap) -> HeaderMap {
     let keeps_length = !upstream.contains_key(TRANSFER_ENCODING)
         && lengths.next().is_some_and(is_one)
         && lengths.next().is_none();
-    pass_on(upstream, &mut fields, |name| keeps_length || name != CONTENT_LENGTH);
+    pass_on(upstream, &mut fields, |name| {
+        // Errors of ours are known by that field.
+        name != ERROR_CODE && (keeps_length || name != CONTENT_LENGTH)
+    });
     fields
 }
 
@@ -337,6 +343,7 @@ mod tests {
             ("x-gone", "x"),
             ("keep-alive", "timeout=5"),
             ("proxy-authenticate", "Basic"),
+            ("x-codex-proxy-error", "client_not_allowed"),
             ("content-length", "2"),
             ("set-cookie", "a=b"),
             ("retry-after", "1"),

@@ -103,8 +103,8 @@ fn kept(key: &ApiKey, words: &str, limit: usize) -> String {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
+        self.link.clock.rested(self.progress.phase() == Phase::Ended);
         self.progress.abandon();
-        self.link.clock.rested();
         self.record.read(self.progress.bytes());
         if self.stop.is_aborting() {
             self.record.failed(Outcome::Cut, Reason::ProxyStopped, None);

@@ -24,10 +24,11 @@ pub(crate) fn listen(port: u16) -> Result<TcpListener, StartError> {
     bind().map_err(|source| StartError::Listen { port, source })
 }
 
-/// Raises the soft limit of open files to the hard one: an exchange needs two.
-pub(crate) fn raise_open_files() {
+/// Raises the soft limit of open files to the hard one: an exchange needs two. Returns what it is then.
+pub(crate) fn raise_open_files() -> u64 {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // macOS refuses an infinite limit. Serving fewer clients at once is no reason not to serve.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use codex_process_hardening::Hardened;
@@ -16,6 +17,7 @@ use crate::settings::Authorities;
 
 /// Group and others (inode(7)).
 const WRITABLE_BY_OTHERS: u32 = 0o022;
+const STICKY: u32 = 0o1000;
 
 /// Says why the program ends, with causes and remedy; returns the exit code for it.
 pub fn fatal(error: &anyhow::Error) -> ExitCode {
@@ -53,14 +55,27 @@ pub(crate) fn environment(hardened: &Hardened, environment: &Environment) {
 /// Says which files of authorities somebody but root could change, where it is root that trusts them.
 pub(crate) fn authorities(authorities: &[Authorities]) {
     for Authorities { path, named_by } in authorities {
-        let Ok(facts) = fs::metadata(path) else { continue };
-        let is_roots = facts.uid() == 0 && facts.mode() & WRITABLE_BY_OTHERS == 0;
-        if geteuid().is_root() && !is_roots {
+        if geteuid().is_root() && !is_roots_alone(path) {
             let path = path.display();
             line(&format!("warning: others than root can change {path} ({named_by})"));
             line("  who does can have the key sent to himself: give it to root, mode 644");
         }
     }
+}
+
+/// Whether nobody but root can change the file, by itself, by a folder or by a link on the way to it.
+fn is_roots_alone(path: &Path) -> bool {
+    let (Ok(absolute), Ok(real)) = (std::path::absolute(path), fs::canonicalize(path)) else {
+        return false;
+    };
+    absolute.ancestors().chain(real.ancestors()).all(|part| {
+        fs::symlink_metadata(part).is_ok_and(|facts| {
+            // In a folder with the sticky bit nobody can move what is another's.
+            let is_sticky = facts.is_dir() && facts.mode() & STICKY != 0;
+            let is_closed = facts.mode() & WRITABLE_BY_OTHERS == 0 || is_sticky;
+            facts.uid() == 0 && (facts.is_symlink() || is_closed)
+        })
+    })
 }
 
 /// Says one thing that the operator should know.

@@ -49,7 +49,6 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
     let listener = listener::listen(settings.port)?;
     let key = ApiKey::read(std::io::stdin().as_fd(), "API key (it will not be shown): ")?;
     let forwarder = Forwarder::new(&settings, key, tls)?;
-    listener::raise_open_files();
 
     let (log, writer) =
         Writer::start(std::io::stderr()).map_err(|error| lacking("the log", error))?;
@@ -62,7 +61,10 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
             (Some(dumper), Some(dumps))
         }
     };
+    // Said here, so that no variable decides about it.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .enable_all()
         .build()
         .map_err(|error| lacking("the runtime", error))?;
@@ -111,6 +113,7 @@ async fn run(
         peers,
         slots: Shares::new(settings.max_concurrent),
         max_concurrent: settings.max_concurrent,
+        open_files: usize::try_from(listener::raise_open_files()).unwrap_or(usize::MAX),
         records,
         stop,
         exchanges: AtomicU64::new(0),

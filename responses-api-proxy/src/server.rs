@@ -27,6 +27,9 @@ const LEAST_CONNECTIONS: usize = 1_024;
 /// Connections in all, in shares of an account, where every account is served.
 const ACCOUNTS: usize = 4;
 
+/// Open files that are no connections: the runtime's, the log, some dumps.
+const OTHER_FILES: usize = 64;
+
 /// How many connections are kept. More are closed at once: an error of ours would cost what is to be saved.
 struct Doors {
     all: Arc<Semaphore>,
@@ -38,12 +41,15 @@ type Entered = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 impl Doors {
     /// Each account that was named can have its share at any time, whatever the others do.
-    fn of(users: &Users, max_concurrent: usize) -> Self {
-        let each = (max_concurrent * CONNECTIONS_AN_EXCHANGE).max(LEAST_CONNECTIONS);
+    fn of(users: &Users, max_concurrent: usize, open_files: usize) -> Self {
         let shares = match users {
             Users::Anyone => ACCOUNTS,
             Users::Only(accounts) => accounts.len() + 1,
         };
+        let wanted = (max_concurrent * CONNECTIONS_AN_EXCHANGE).max(LEAST_CONNECTIONS);
+        // Each may need a second file, for the upstream.
+        let there = open_files.saturating_sub(OTHER_FILES) / 2 / shares;
+        let each = wanted.min(there).max(1);
         Self { all: Arc::new(Semaphore::new(each * shares)), by_account: Shares::new(each) }
     }
 
@@ -79,7 +85,7 @@ pub(crate) async fn run(
 
 async fn accept(listener: &TcpListener, proxy: &Arc<Proxy>, connections: &TaskTracker) {
     let users = &proxy.policy.users;
-    let doors = Doors::of(users, proxy.max_concurrent);
+    let doors = Doors::of(users, proxy.max_concurrent, proxy.open_files);
     let mut warned = false;
     loop {
         let accepted = tokio::select! {
@@ -127,7 +133,7 @@ mod tests {
     #[test]
     fn an_account_has_its_share_of_the_connections_and_all_together_have_four() {
         for (max_concurrent, each) in [(1, 1_024), (256, 1_024), (257, 1_028), (1_500, 6_000)] {
-            let doors = Doors::of(&Users::Anyone, max_concurrent);
+            let doors = Doors::of(&Users::Anyone, max_concurrent, usize::MAX);
             let enter = |uid| enter(&doors, &Users::Anyone, uid);
             let mut inside: Vec<_> =
                 (0..4 * each).map(|number| enter((number % 4) as u32).unwrap()).collect();
@@ -139,9 +145,21 @@ mod tests {
     }
 
     #[test]
+    fn all_connections_and_their_upstreams_fit_into_the_files_that_there_are() {
+        for (open_files, each) in [(1_024, 120), (8_256, 1_024), (64, 1), (0, 1)] {
+            let doors = Doors::of(&Users::Anyone, 256, open_files);
+            let mut inside = Vec::new();
+            while let Some(entered) = enter(&doors, &Users::Anyone, 1) {
+                inside.push(entered);
+            }
+            assert_eq!(inside.len(), each, "{open_files}");
+        }
+    }
+
+    #[test]
     fn accounts_that_are_not_served_cannot_shut_out_those_that_are() {
         let users = Users::resolve(&["1".to_owned(), "2".to_owned()]).unwrap();
-        let doors = Doors::of(&users, 1);
+        let doors = Doors::of(&users, 1, usize::MAX);
         let mut inside = Vec::new();
         for uid in 100..10_000 {
             inside.extend(enter(&doors, &users, uid));

@@ -8,8 +8,11 @@ use std::time::Duration;
 use anyhow::Chain;
 use codex_request_log::Reason;
 use http::StatusCode;
+use nix::libc::{EMFILE, ENFILE};
 use rustls::{AlertDescription, CertificateError};
 use thiserror::Error;
+
+use crate::upstream_stream::NotTaken;
 
 /// A request that the upstream did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,9 @@ pub(crate) enum Cause {
     ConnectTimeout(Duration),
     TlsTimeout(Duration),
     HeaderTimeout(Duration),
+    WriteTimeout(Duration),
+    /// It is we who lack something.
+    NoFiles,
     Certificate(String),
     /// A certificate that is made to sign others, in place of a server's.
     AuthorityAsServer,
@@ -93,6 +99,7 @@ impl UpstreamFailure {
             Cause::ConnectTimeout(_)
             | Cause::TlsTimeout(_)
             | Cause::TunnelTimeout(..)
+            | Cause::WriteTimeout(_)
             | Cause::HeaderTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::BAD_GATEWAY,
         }
@@ -101,10 +108,11 @@ impl UpstreamFailure {
     pub(crate) fn reason(&self) -> Reason {
         match self.cause {
             Cause::Dns(_) => Reason::UpstreamDns,
-            Cause::Refused | Cause::Unreachable(_) => Reason::UpstreamUnreachable,
+            Cause::Refused | Cause::Unreachable(_) | Cause::NoFiles => Reason::UpstreamUnreachable,
             Cause::ConnectTimeout(_)
             | Cause::TlsTimeout(_)
             | Cause::TunnelTimeout(..)
+            | Cause::WriteTimeout(_)
             | Cause::HeaderTimeout(_) => Reason::UpstreamTimeout,
             Cause::Certificate(_)
             | Cause::AuthorityAsServer
@@ -130,6 +138,10 @@ impl UpstreamFailure {
             (Cause::HeaderTimeout(_), _) => {
                 "try again, or give the proxy a longer --header-timeout"
             }
+            (Cause::NoFiles, _) => {
+                "try again, or have this proxy started with a higher `ulimit -n`"
+            }
+            (Cause::WriteTimeout(_), _) => "try again; if it stays so, ask whoever runs it",
             (Cause::AuthorityAsServer, _) => {
                 "give it a certificate for a server (basicConstraints CA:FALSE), and name that or its authority with the proxy's --upstream-ca"
             }
@@ -189,6 +201,16 @@ impl fmt::Display for UpstreamFailure {
                 let time = humantime::format_duration(*time);
                 write!(formatter, "{hop} did not begin its answer within {time}")
             }
+            Cause::WriteTimeout(time) => {
+                let time = humantime::format_duration(*time);
+                write!(formatter, "{hop} took nothing more of the request within {time}")
+            }
+            Cause::NoFiles => {
+                write!(
+                    formatter,
+                    "{hop} can't be reached: this proxy has as many files open as it may"
+                )
+            }
             Cause::UnknownAuthority => {
                 write!(formatter, "{hop} shows a certificate of an authority that is not trusted")
             }
@@ -221,6 +243,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
     if let Some(error) = error.downcast_ref::<DnsError>() {
         return Some(Cause::Dns(error.to_string()));
     }
+    if let Some(error) = error.downcast_ref::<NotTaken>() {
+        return Some(Cause::WriteTimeout(error.0));
+    }
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
         return Some(tls(error));
     }
@@ -246,6 +271,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe
         | io::ErrorKind::UnexpectedEof => Some(Cause::Closed),
+        _ if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => Some(Cause::NoFiles),
         _ if error.raw_os_error().is_some() => Some(Cause::Unreachable(error.to_string())),
         _ => None,
     }

@@ -9,14 +9,20 @@
 //! **An upstream that answers and closes before it has read the request.** hyper writes on, fails, and never
 //! reads the answer that has arrived. So a connection that can't be written to any more takes what is
 //! written and forgets it: reading goes on to the answer, or to the end, which is an error in itself.
+//!
+//! **An upstream that stops reading.** hyper waits for it, and looks neither at the body nor at who has left meanwhile. So
+//! a write has a limit, after which the connection is given up.
 
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 /// A connection to the first hop.
 #[derive(Debug)]
@@ -24,21 +30,42 @@ pub(crate) struct UpstreamStream {
     stream: TcpStream,
     /// Nobody reads what we write any more.
     is_deaf: bool,
+    /// How long a write may wait.
+    patience: Duration,
+    /// Runs while one waits.
+    waiting: Option<Pin<Box<Sleep>>>,
 }
 
+/// Nothing of the request was taken for so long.
+#[derive(Debug, Error)]
+#[error("nothing more was taken within {0:?}")]
+pub(crate) struct NotTaken(pub(crate) Duration);
+
 impl UpstreamStream {
-    pub(crate) fn of(stream: TcpStream) -> Self {
-        Self { stream, is_deaf: false }
+    pub(crate) fn of(stream: TcpStream, patience: Duration) -> Self {
+        Self { stream, is_deaf: false, patience, waiting: None }
     }
 
-    /// What became of writing so many bytes.
-    fn written(&mut self, written: io::Result<usize>, bytes: usize) -> io::Result<usize> {
+    /// What becomes of writing so many bytes.
+    fn poll_written(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+        bytes: usize,
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(written) = written else {
+            let patience = self.patience;
+            let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
+            ready!(waiting.as_mut().poll(context));
+            return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, NotTaken(patience))));
+        };
+        self.waiting = None;
         match written {
             Err(error) if is_the_other_ends(&error) => {
                 self.is_deaf = true;
-                Ok(bytes)
+                Poll::Ready(Ok(bytes))
             }
-            written => written,
+            written => Poll::Ready(written),
         }
     }
 }
@@ -80,8 +107,8 @@ impl AsyncWrite for UpstreamStream {
         if self.is_deaf {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
-        Poll::Ready(self.written(written, bytes.len()))
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.poll_written(context, written, bytes.len())
     }
 
     fn poll_write_vectored(
@@ -93,8 +120,8 @@ impl AsyncWrite for UpstreamStream {
         if self.is_deaf {
             return Poll::Ready(Ok(bytes));
         }
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, pieces));
-        Poll::Ready(self.written(written, bytes))
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.poll_written(context, written, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -112,8 +139,6 @@ impl AsyncWrite for UpstreamStream {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -122,7 +147,7 @@ mod tests {
     async fn pair() -> (UpstreamStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (UpstreamStream::of(ours), listener.accept().await.unwrap().0)
+        (UpstreamStream::of(ours, Duration::from_millis(100)), listener.accept().await.unwrap().0)
     }
 
     /// Reads once, without giving the runtime a chance to ask the kernel for news.
@@ -159,6 +184,19 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(reading.await.unwrap(), *b"hello");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_taken_is_given_up() {
+        let (mut ours, _theirs) = pair().await;
+        let error = loop {
+            match ours.write(&[b'x'; 1 << 20]).await {
+                Ok(count) => assert!(count > 0),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(!ours.is_deaf);
     }
 
     #[tokio::test]

@@ -46,8 +46,14 @@ impl Peers {
 
     fn try_with_our_own(&self) -> io::Result<Peer> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let _client = TcpStream::connect(listener.local_addr()?)?;
-        let (accepted, _) = listener.accept()?;
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        // Somebody else may have found the port: theirs are not ours.
+        let accepted = loop {
+            let (accepted, from) = listener.accept()?;
+            if from == client.local_addr()? {
+                break accepted;
+            }
+        };
         Ok(self.identify(|| Ok((accepted.peer_addr()?, accepted.local_addr()?))))
     }
 

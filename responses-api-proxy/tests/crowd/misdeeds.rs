@@ -186,7 +186,7 @@ pub(crate) async fn sent(port: u16, bytes: impl AsRef<[u8]>) -> TcpStream {
 }
 
 /// Waits for the first bytes of an answer, or the end.
-async fn answered(stream: &mut TcpStream) {
+pub(crate) async fn answered(stream: &mut TcpStream) {
     let _ = stream.read(&mut [0; 1_024]).await;
 }
 

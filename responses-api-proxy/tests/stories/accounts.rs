@@ -3,10 +3,12 @@
 //! A socket belongs to the account that made it, and the kernel reads that from the thread's filesystem uid
 //! (credentials(7)). So one process of root's can make sockets of any account, without a child for each.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use codex_mock_upstream::{MockUpstream, Scenario};
 use nix::sys::signal::Signal;
@@ -21,8 +23,13 @@ const ALICE: u32 = 61_001;
 const BOB: u32 = 61_002;
 
 fn missing() -> Option<&'static str> {
-    (!getuid().is_root())
-        .then_some("it makes sockets and processes of several accounts: run the tests as root")
+    if !getuid().is_root() {
+        Some("it makes sockets and processes of several accounts: run the tests as root")
+    } else if Command::new("python3").arg("--version").output().is_err() {
+        Some("python3 is not there: apt-get install python3")
+    } else {
+        None
+    }
 }
 
 /// Does this as an account, in so far as sockets are concerned.
@@ -57,6 +64,29 @@ fn ask_as_process_of(uid: u32, port: u16) -> String {
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout)
+}
+
+/// The status that this account gets, or none if its connection is closed at once.
+fn status_for(uid: u32, port: u16) -> Option<u16> {
+    as_account(uid, || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.write_all(request(port, "{}").as_bytes()).ok()?;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).ok()?;
+        text(&head).strip_prefix("HTTP/1.1 ")?.parse().ok()
+    })
+}
+
+/// The same once there is a place for it: those that were left come back one by one.
+fn status_in_the_end(uid: u32, port: u16, expected: u16) -> Option<u16> {
+    let began = Instant::now();
+    loop {
+        let status = status_for(uid, port);
+        if status == Some(expected) || began.elapsed() > LIMIT {
+            return status;
+        }
+    }
 }
 
 fn bodies(upstream: &MockUpstream) -> Vec<String> {
@@ -138,15 +168,28 @@ async fn root_is_told_of_authorities_that_others_can_change() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("authority.pem");
     std::fs::write(&file, upstream.authority_pem().unwrap()).unwrap();
-    let start = || {
+    let start = |named: &Path| {
         let mut command = program();
-        command.args(["--upstream-url", &upstream.responses_url(), "--upstream-ca", str(&file)]);
+        command.args(["--upstream-url", &upstream.responses_url(), "--upstream-ca", str(named)]);
         Proxy::spawn(&mut command).stop()
     };
-    assert!(!start().contains("warning"));
+    let warns = |named: &Path| {
+        let said = start(named);
+        let warning = format!("warning: others than root can change {}", str(named));
+        let warnings = said.lines().filter(|line| line.starts_with("warning")).count();
+        assert_eq!(warnings, usize::from(said.contains(&warning)), "{said}");
+        warnings == 1
+    };
+    let link = folder.path().join("link.pem");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    assert!(!warns(&file) && !warns(&link));
+    std::os::unix::fs::lchown(&link, Some(ALICE), None).unwrap();
+    assert!(!warns(&file) && warns(&link));
     std::os::unix::fs::chown(&file, Some(ALICE), None).unwrap();
-    let warning = format!("warning: others than root can change {}", str(&file));
-    assert!(start().contains(&warning));
+    assert!(warns(&file));
+    std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(ALICE), None).unwrap();
+    assert!(warns(&file), "whoever has the folder can put another file there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,6 +211,16 @@ async fn a_socket_speaks_for_its_maker_whoever_holds_it() {
     assert_eq!(ask(BOB, ALICE), 403, "handed to Alice");
     assert_eq!(ask(0, ALICE), 403, "root's is not Alice's");
 
+    // Handed over from one process to another (SCM_RIGHTS, unix(7)).
+    for (maker, holder, status) in [(ALICE, BOB, "200"), (BOB, ALICE, "403")] {
+        let output = Command::new("python3")
+            .args(["-c", HAND_OVER, &port.to_string(), &request(port, "{}")])
+            .args([maker.to_string(), holder.to_string()])
+            .output()
+            .unwrap();
+        assert_eq!(text(&output.stdout), status, "{}", text(&output.stderr));
+    }
+
     // Inherited by a process of Alice's, which alone writes and reads.
     let made_by_root = TcpStream::connect(("127.0.0.1", proxy.port)).unwrap();
     let output = Command::new("bash")
@@ -179,8 +232,27 @@ async fn a_socket_speaks_for_its_maker_whoever_holds_it() {
         .output()
         .unwrap();
     assert!(text(&output.stdout).starts_with("HTTP/1.1 403 "), "{}", text(&output.stderr));
-    assert_eq!(upstream.counts().requests, 1);
+    assert_eq!(upstream.counts().requests, 2);
 }
+
+/// The third argument's account connects, and hands the socket to a process of the fourth's, which asks.
+const HAND_OVER: &str = r"
+import os, socket, sys
+port, request, maker, holder = sys.argv[1:]
+left, right = socket.socketpair()
+if os.fork() == 0:
+    right.close()
+    os.setresuid(int(maker), int(maker), int(maker))
+    made = socket.socket()
+    made.connect(('127.0.0.1', int(port)))
+    socket.send_fds(left, [b'x'], [made.fileno()])
+    sys.exit()
+left.close()
+os.setresuid(int(holder), int(holder), int(holder))
+handed = socket.socket(fileno=socket.recv_fds(right, 1, 1)[1][0])
+handed.sendall(request.encode())
+print(handed.recv(12).decode().split()[1], end='')
+";
 
 /// Connects from this very port.
 fn connect_from(own: Option<SocketAddr>, port: u16) -> std::io::Result<TcpStream> {
@@ -202,8 +274,9 @@ async fn a_port_that_changes_hands_does_not_lend_its_new_owners_name() {
     }
     let upstream = upstream(Scenario::Json).await;
     let mut proxy = Proxy::start(&upstream, &["--allow-user", &ALICE.to_string()]);
-    let (port, mut turns) = (proxy.port, 0);
+    let (port, mut turns, began) = (proxy.port, 0, Instant::now());
     while turns < 20 {
+        assert!(began.elapsed() < LIMIT, "the port is never free: {turns} turns");
         proxy.signal(Signal::SIGSTOP); // Whatever it does not get to see in time, it does not see now.
         let bobs = as_account(BOB, || connect_from(None, port).unwrap());
         let own = bobs.local_addr().unwrap();
@@ -231,19 +304,23 @@ async fn a_port_that_is_used_again_at_once_is_its_new_owners() {
     }
     let upstream = upstream(Scenario::Json).await;
     let proxy = Proxy::start(&upstream, &["--allow-user", &ALICE.to_string()]);
-    let (port, mut own) = (proxy.port, None);
+    let (port, mut own, mut taken_over) = (proxy.port, None, 0);
     for turn in 0..100 {
         let (uid, status) = if turn % 2 == 0 { (ALICE, 200) } else { (BOB, 403) };
         let stream = as_account(uid, || {
+            // Another test's connection may have the port.
             connect_from(own, port).or_else(|_| connect_from(None, port)).unwrap()
         });
-        own = Some(stream.local_addr().unwrap());
+        let address = Some(stream.local_addr().unwrap());
+        taken_over += usize::from(own == address);
+        own = address;
         let mut client = Client::of(stream, proxy.port);
         client.send(request(proxy.port, "{}"));
         assert_eq!(client.answer().status, status, "turn {turn}");
         client.read_to_end().unwrap(); // The proxy closes first: the wait is on its side.
     }
     assert_eq!(upstream.counts().requests, 50);
+    assert!(taken_over > 50, "only {taken_over} ports changed hands");
 }
 
 /// The kernel shows a socket that its client has closed as one of uid 0.
@@ -256,27 +333,22 @@ async fn ten_thousand_clients_that_connect_and_die_are_not_taken_for_root() {
     as_account(nobody, || {
         for number in 0..10_000 {
             let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            let _ = std::io::Write::write_all(&mut &stream, request(port, "{}").as_bytes());
+            let _ = (&stream).write_all(request(port, "{}").as_bytes());
             match number % 3 {
                 0 => SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap(),
-                1 => stream.shutdown(std::net::Shutdown::Write).unwrap(),
+                1 => drop(stream.shutdown(std::net::Shutdown::Write)), // It may be closed already.
                 _ => {}
             }
         }
     });
-    let ask = |uid| {
-        as_account(uid, || {
-            let mut client = Client::connect(port);
-            client.post();
-            client.answer().status
-        })
-    };
-    assert_eq!(ask(nobody), 403, "it still serves, and still refuses");
-    assert_eq!(upstream.counts().connections, 0);
-    if getuid().is_root() {
-        assert_eq!(ask(0), 200);
+    let refused = status_in_the_end(nobody, port, 403);
+    assert_eq!(refused, Some(403), "it still serves, and still refuses");
+    let of_root = u64::from(getuid().is_root());
+    if of_root == 1 {
+        assert_eq!(status_for(0, port), Some(200));
     }
-    let said = proxy.stop();
+    let said = proxy.stop(); // What was under way has ended.
+    assert_eq!(upstream.counts().requests, of_root, "somebody was served as root");
     assert!(said.contains("for an unknown account"), "nobody was gone in time");
     let for_root: Vec<_> = said.lines().skip(1).filter(|line| line.contains("for uid 0")).collect();
     assert!(for_root.is_empty(), "somebody was taken for root: {for_root:?}");
@@ -321,15 +393,7 @@ async fn an_account_can_take_its_own_places_only() {
     assert!(line.ends_with(&format!("for uid {BOB}")), "{line}");
     assert!(text(&ask(ALICE).got).starts_with("HTTP/1.1 200 "));
     drop((connections, bobs));
-    // Its places come back: soon, as the kernel tells the proxy of each end.
-    let mut answer = String::new();
-    for _ in 0..100 {
-        answer = text(&ask(BOB).got);
-        if answer.starts_with("HTTP/1.1 200 ") {
-            break;
-        }
-    }
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(status_in_the_end(BOB, port, 200), Some(200), "its places do not come back");
 }
 
 #[test]

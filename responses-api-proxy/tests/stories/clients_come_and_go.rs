@@ -286,3 +286,66 @@ async fn a_place_that_becomes_free_in_time_is_given_to_who_waits() {
     first.until("\r\n0\r\n\r\n");
     second.until("\r\n0\r\n\r\n");
 }
+
+/// An upstream that takes nothing of a large body, and a client that has left: the place comes back all the same.
+#[test]
+fn a_request_that_the_upstream_does_not_take_gives_its_place_back() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket2::SockRef::from(&listener).set_recv_buffer_size(4_096).unwrap();
+    let url = format!("http://{}/v1/responses", listener.local_addr().unwrap());
+    let (taken, connections) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let _ = taken.send(stream); // Kept, and not read.
+        }
+    });
+    let mut proxy = Proxy::start_for(&url, &["--max-concurrent", "1", "--header-timeout", "1s"]);
+    let mut client = proxy.connect();
+    client.send_request("POST /v1/responses", &["Content-Length: 50000000"], b"");
+    client.send_until_stuck();
+    drop(client);
+    let _first = connections.recv_timeout(LIMIT).unwrap();
+    proxy.line_with(" #1 "); // Given up, or left: which comes first is not the point.
+    let began = std::time::Instant::now();
+    loop {
+        let answer = proxy.ask("POST /v1/responses", &[], b"{}");
+        match answer.error().0.as_str() {
+            "too_many_requests" => {
+                assert!(began.elapsed() < LIMIT, "the place does not come back");
+            }
+            code => {
+                assert_eq!(code, "upstream_timeout", "it was forwarded");
+                break;
+            }
+        }
+    }
+    assert!(!proxy.stop().contains("bad_head"), "the rest of a body was taken for a head");
+}
+
+/// hyper has an answer's last bytes in its own memory when the upstream's body ends: a client that reads late gets
+/// them even when the proxy is told to stop meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_late_gets_the_end_of_its_answer() {
+    let upstream = upstream(Scenario::Flood { mebibytes: 1 }).await;
+    let mut proxy = Proxy::start(&upstream, &[]);
+    let mut clients: Vec<Client> = (0..8)
+        .map(|number| {
+            // Buffers of many sizes, so that some answer ends while hyper holds its last bytes.
+            let mut client = Client::connect_with_buffer(proxy.port, 200_000 + number * 100_000);
+            client.post();
+            client
+        })
+        .collect();
+    until(&upstream, |counts| counts.answered == 8).await;
+    for client in &mut clients {
+        client.until("data: ");
+    }
+    proxy.signal(Signal::SIGTERM);
+    std::thread::sleep(Duration::from_millis(2_500)); // The lateness under test: over the last head's second.
+    for client in &mut clients {
+        client.discard();
+    }
+    drop(clients);
+    let (status, said) = proxy.ended();
+    assert!(status.success() && said.lines().count() == 1, "{said}");
+}

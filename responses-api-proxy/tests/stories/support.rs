@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use codex_mock_upstream::{Counts, MockUpstream, Options, Scenario};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 
 /// The key of every test. No answer, line or file of the proxy's may show 8 bytes of it.
 pub(crate) const KEY: &str = "sk-proj-0aZ9_-K3yUnderTest.7f~2+b/Qx==";
@@ -200,6 +201,14 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connect(port: u16) -> Self {
         Self::of(TcpStream::connect(("127.0.0.1", port)).unwrap(), port)
+    }
+
+    /// Whose socket takes about so many bytes before they are read.
+    pub(crate) fn connect_with_buffer(port: u16, bytes: usize) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(bytes / 2).unwrap(); // The kernel doubles it (socket(7)).
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+        Self::of(socket.into(), port)
     }
 
     pub(crate) fn of(stream: TcpStream, port: u16) -> Self {

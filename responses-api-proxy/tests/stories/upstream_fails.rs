@@ -309,3 +309,52 @@ fn an_answer_that_comes_before_the_request_is_read_reaches_the_client() {
         assert_eq!((answer.status, answer.body.as_slice()), (401, &b"no"[..]), "turn {turn}");
     }
 }
+
+/// An upstream has the key; what it says is none of ours to repeat.
+#[test]
+fn an_upstream_that_speaks_the_key_does_not_bring_it_into_our_own_words() {
+    for answer in [
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {KEY}\r\n\r\n"),
+        format!("HTTP/1.1 200 {KEY}\r\n{KEY}\r\n\r\n"),
+        format!("{KEY} 200 OK\r\n\r\n"),
+    ] {
+        let url = format!("http://{}/v1/responses", raw_upstream(answer.leak().as_bytes()));
+        let proxy = Proxy::start_for(&url, &[]);
+        let answer = proxy.ask("POST /v1/responses", &[], b"{}");
+        assert_eq!(answer.error().0, "upstream_protocol");
+        let said = proxy.stop();
+        for part in KEY.as_bytes().windows(8) {
+            assert!(!contains(&answer.body, part) && !contains(said.as_bytes(), part), "{said}");
+        }
+    }
+}
+
+/// Of 127/8 only the broadcast address has no way to it.
+#[test]
+fn an_upstream_without_a_way_to_it_is_told() {
+    let url = "http://127.255.255.255:9/v1/responses";
+    fails(url, &[], 502, "upstream_unreachable", &["can't be reached", "network"]);
+}
+
+/// A silent stream whose other end has died is found by the kernel (SO_KEEPALIVE): its timer runs
+/// (proc_pid_net(5), `tr` is 2).
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_stream_is_kept_alive() {
+    let upstream = upstream(Scenario::Silent).await;
+    let proxy = Proxy::start(&upstream, &[]);
+    let mut client = proxy.connect();
+    client.post();
+    client.until("\r\n\r\n");
+    let to_upstream = format!(" 0100007F:{:04X} 01 00000000:00000000 ", upstream.address().port());
+    let began = std::time::Instant::now();
+    loop {
+        let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let timer = connections.lines().find_map(|line| line.split_once(&to_upstream));
+        if timer.is_some_and(|(_, timer)| timer.starts_with("02:")) {
+            break;
+        }
+        assert!(began.elapsed() < LIMIT, "no keepalive: {timer:?}");
+        std::thread::yield_now();
+    }
+}
