@@ -25,7 +25,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub server_info: Option<PathBuf>,
 
-    /// Let any client stop the proxy with GET /shutdown
+    /// Let clients stop the proxy with GET /shutdown
     #[arg(long)]
     pub http_shutdown: bool,
 

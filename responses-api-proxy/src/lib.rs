@@ -1,7 +1,8 @@
 //! A loopback proxy for the Responses API: its clients use a key that they can never read.
 //!
 //! It reads the key from standard input, accepts exactly `POST /v1/responses` on 127.0.0.1, forwards
-//! it to one upstream with `Authorization: Bearer KEY`, and streams the answer back byte for byte.
+//! it to one upstream with `Authorization: Bearer KEY` (or the key in the field that the upstream wants), and
+//! streams the answer back byte for byte.
 //! It never follows a redirect, never buffers a body whole, never ends an answer cleanly that the
 //! upstream cut, and never lets a client choose where the key goes.
 //!

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::dump::DumpFolderError;
 use crate::environment::Environment;
 use crate::field_rules::FieldRules;
 use crate::upstream_proxy::UpstreamProxy;
@@ -10,7 +11,7 @@ use crate::upstream_url::UpstreamUrl;
 use crate::users::Users;
 use crate::{ServeArgs, StartError};
 
-/// Everything that the operator decides. Paths are absolute.
+/// Everything that the operator decides. Paths that are used later are absolute.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// 0 for any free port.
@@ -67,6 +68,13 @@ impl Settings {
             .chain(environment.authorities.iter().cloned())
             .map(|(named_by, path)| Authorities { path, named_by })
             .collect();
+        let dump_dir = match args.dump_dir {
+            None => None,
+            Some(path) => Some(
+                std::path::absolute(&path)
+                    .map_err(|source| DumpFolderError::Open { path, source })?,
+            ),
+        };
         let server_info = match args.server_info {
             None => None,
             Some(path) => Some(
@@ -78,7 +86,7 @@ impl Settings {
             port: args.port,
             server_info,
             http_shutdown: args.http_shutdown,
-            dump_dir: args.dump_dir,
+            dump_dir,
             upstream,
             upstream_proxy,
             authorities,

@@ -218,7 +218,10 @@ impl fmt::Display for UpstreamFailure {
                 write!(formatter, "{hop} shows a certificate that is not valid: {cause}")
             }
             Cause::AuthorityAsServer => {
-                write!(formatter, "{hop} shows an authority's certificate as its own")
+                write!(
+                    formatter,
+                    "{hop} shows a certificate that is an authority's, not a server's"
+                )
             }
             Cause::HeadTooLarge => {
                 write!(formatter, "the head of what {hop} answered is too large for this proxy")

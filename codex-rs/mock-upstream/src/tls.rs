@@ -33,6 +33,8 @@ pub enum Certificate {
     NotYetValid,
     /// Under no authority but itself
     SelfSigned,
+    /// Made to sign others, as `openssl req -x509` makes them
+    Authority,
 }
 
 /// TLS for a server: a mock's, or one of a test's own making.
@@ -68,6 +70,7 @@ impl ServerTls {
         match certificate {
             Certificate::Expired => server.not_after = epoch + now.saturating_sub(DAY),
             Certificate::NotYetValid => server.not_before = epoch + (now + DAY),
+            Certificate::Authority => server.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
             Certificate::Valid | Certificate::WrongHost | Certificate::SelfSigned => {}
         }
         let server_key = KeyPair::generate()?;

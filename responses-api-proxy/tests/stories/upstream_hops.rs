@@ -144,6 +144,7 @@ async fn a_certificate_that_is_not_good_is_told_and_no_request_is_sent() {
         (Certificate::Expired, "expired", "this machine's clock"),
         (Certificate::NotYetValid, "not valid yet", "this machine's clock"),
         (Certificate::SelfSigned, "not trusted", "--upstream-ca"),
+        (Certificate::Authority, "an authority's, not a server's", "CA:FALSE"),
     ] {
         let upstream = tls_mock(certificate).await;
         let mut proxy = Proxy::start(&upstream, &[]);

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 
 use codex_mock_upstream::{MockUpstream, Options, Scenario};
 use nix::sys::signal::Signal;
@@ -345,8 +346,11 @@ fn a_start_says_what_the_guide_quotes() {
     let port = taken.local_addr().unwrap().port().to_string();
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("absent.pem");
+    let open = folder.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
     let key = KEY.as_bytes();
-    let cases: [(&[&str], &[u8], &str); 12] = [
+    let cases: [(&[&str], &[u8], &str); 13] = [
         (&[], b"", NO_KEY),
         (&[], b"\"sk-x\"", BAD_BYTE),
         (&[], &[b'k'; 5_000], LONG_KEY),
@@ -358,6 +362,7 @@ fn a_start_says_what_the_guide_quotes() {
         (&["--upstream-ca", str(&absent)], key, BAD_AUTHORITIES),
         (&["--allow-user", "no-such-account-here"], key, NO_SUCH_USER),
         (&["--server-info", str(folder.path())], key, BAD_SERVER_INFO),
+        (&["--dump-dir", str(&open)], key, OPEN_DUMPS),
         (&["--github-oidc"], key, WORKLOAD_IDENTITY),
     ];
     for (flags, input, says) in cases {

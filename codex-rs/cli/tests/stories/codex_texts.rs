@@ -154,11 +154,12 @@ pub(crate) const BAD_PROXY: &str = "error: the proxy that … names can't be use
 pub(crate) const BAD_FIELD: &str = "error: --set-header … can't be used";
 pub(crate) const BAD_AUTHORITIES: &str = "error: the certificate authorities in … can't be used";
 pub(crate) const NO_SUCH_USER: &str = "error: --allow-user …: there is no such account";
+pub(crate) const OPEN_DUMPS: &str = "error: the dump folder … is open to other accounts (mode …)";
 pub(crate) const BAD_SERVER_INFO: &str = "error: the server-info file … can't be written";
 pub(crate) const WORKLOAD_IDENTITY: &str = "error: … is not supported: this proxy takes an API key on standard input, not a workload identity";
 
 /// All that the guide quotes of the proxy.
-pub(crate) const PROXY_SAYS: [&str; 15] = [
+pub(crate) const PROXY_SAYS: [&str; 16] = [
     READY,
     PRELOADED,
     NOT_USED,
@@ -172,6 +173,7 @@ pub(crate) const PROXY_SAYS: [&str; 15] = [
     BAD_FIELD,
     BAD_AUTHORITIES,
     NO_SUCH_USER,
+    OPEN_DUMPS,
     BAD_SERVER_INFO,
     WORKLOAD_IDENTITY,
 ];
