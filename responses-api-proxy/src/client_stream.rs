@@ -51,6 +51,11 @@ pub(crate) async fn has_hung_up(stream: &TcpStream) -> bool {
     poll_fn(|context| Poll::Ready(hang_up.as_mut().poll(context).is_ready())).await
 }
 
+/// Lets the client see the end of what it gets.
+pub(crate) fn end_sending(stream: &TcpStream) {
+    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+}
+
 /// Reads, and forgets, until the client has closed its side.
 pub(crate) async fn read_on(stream: &TcpStream) {
     let mut scratch = [0; 16 * 1024];

@@ -1,10 +1,11 @@
 //! One client connection: served by hyper, and ended in the way that the client can understand.
 //!
 //! hyper closes a connection as soon as it may. Two endings need more: an answer without a length
-//! that was cut (HTTP/1.0) must be reset, because closing is how such an answer ends well; and an
-//! answer to a request whose body we did not read must be followed by reading on for a while,
-//! because a socket closed over unread bytes is reset and takes the answer with it.
+//! that was cut (HTTP/1.0) must be reset, because closing is how such an answer ends well; and the
+//! last answer must be followed by reading on until the client has closed, for a while, because a socket
+//! closed over unread bytes, the rest of a body or a next request, is reset and takes the answer with it.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,9 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
-use crate::client_stream::{ClientStream, SEES_HANG_UPS, hang_up, read_on};
+use crate::client_stream::{ClientStream, SEES_HANG_UPS, end_sending, hang_up, read_on};
 use crate::exchange::{Proxy, exchange};
 use crate::ledger::bad_head;
 use crate::link::Link;
@@ -22,8 +23,9 @@ use crate::link::Link;
 /// The largest head, in bytes, and the most fields in it.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_FIELDS: usize = 100;
-/// How long an unread body is read on after the answer.
+/// How long is read on after the last answer, and how long when nobody new comes in.
 const LINGER: Duration = Duration::from_secs(5);
+const LAST_LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one connection until either side, or the proxy's end, closes it.
 pub(crate) async fn serve(proxy: Arc<Proxy>, link: Link) {
@@ -38,10 +40,13 @@ pub(crate) async fn serve(proxy: Arc<Proxy>, link: Link) {
     }
     if link.cut_would_be_missed() {
         let _ = link.stream.set_zero_linger();
-    } else if matches!(end, End::Served(Ok(()))) && link.has_unread_body() {
+    } else if matches!(end, End::Served(Ok(()))) {
+        end_sending(&link.stream); // After a refused upgrade, hyper has not.
         tokio::select! {
-            _ = timeout(LINGER, read_on(&link.stream)) => {}
-            () = proxy.stop.closed() => {}
+            () = read_on(&link.stream) => {}
+            () = sleep(LINGER) => {}
+            () = async { proxy.stop.closed().await; sleep(LAST_LINGER).await } => {}
+            () = proxy.stop.aborting() => {}
         }
     }
 }
@@ -63,7 +68,11 @@ impl End {
             Self::Served(Err(error)) if error.is_parse() && !link.clock.is_busy() => {
                 Some(error.to_string())
             }
-            Self::Served(Err(_)) if link.clock.is_reading() => {
+            // Of a head that came together with the request before it, the clock has not heard.
+            Self::Served(Err(error))
+                if link.clock.is_reading()
+                    || (error.is_incomplete_message() && !link.clock.is_busy()) =>
+            {
                 Some("the connection ended within a head".to_owned())
             }
             Self::Overdue if link.clock.is_reading() => {
@@ -88,7 +97,16 @@ async fn serve_http(proxy: &Arc<Proxy>, link: &Arc<Link>) -> End {
     let mut overdue = pin!(link.clock.overdue());
     let mut closed = pin!(proxy.stop.closed());
     let (mut has_left, mut is_closed) = (false, false);
+    let mut is_last = false;
     loop {
+        // hyper would close over half a head: that has a last moment to become a whole one.
+        let mut serve = poll_fn(|context| {
+            if is_closed && !is_last && !link.clock.is_reading() {
+                is_last = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(context)
+        });
         tokio::select! {
             biased;
             () = proxy.stop.aborting() => {
@@ -103,12 +121,11 @@ async fn serve_http(proxy: &Arc<Proxy>, link: &Arc<Link>) -> End {
                     return End::Cut;
                 }
             }
-            ended = &mut connection => return End::Served(ended),
+            ended = &mut serve => return End::Served(ended),
             () = &mut overdue => return End::Overdue,
             () = &mut closed, if !is_closed => {
                 is_closed = true;
                 link.clock.hurry();
-                connection.as_mut().graceful_shutdown();
             }
         }
     }

@@ -70,7 +70,7 @@ pub(crate) async fn exchange(
     let (head, body) = request.into_parts();
     let progress = Progress::of(body);
     let mut ledger = Ledger::open(&proxy, &link, &head, &progress);
-    link.began(head.version, &progress);
+    link.began(head.version);
 
     let answer: Result<Answer, Fault> = async {
         match admission::admit(&proxy.policy, link.peer, Head::of(&head))? {
@@ -107,13 +107,13 @@ pub(crate) async fn exchange(
             let key = proxy.forwarder.key();
             let detail = fault.detail().map(|detail| key.mask(&detail).into_owned());
             ledger.record.failed(fault.outcome(), fault.reason(), detail);
-            let response =
-                fault.into_response(&proxy.policy, key, progress.phase() == Phase::Ended);
+            let response = fault.into_response(&proxy.policy, key);
             ledger.record.relayed(response.body().len() as u64);
             response.map(|text| Either::Left(Full::new(text)))
         }
     };
-    if is_framed_twice(&head.headers) {
+    // An answer that came before the request's end lets the rest go, and with it the connection.
+    if is_framed_twice(&head.headers) || progress.phase() != Phase::Ended {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)

@@ -147,14 +147,8 @@ impl Fault {
         }
     }
 
-    /// The answer. Unless all of the request has been read, its connection is of no more use: what comes next on it
-    /// could be the rest of a body.
-    pub(crate) fn into_response(
-        self,
-        policy: &Policy,
-        key: &ApiKey,
-        is_read: bool,
-    ) -> Response<Bytes> {
+    /// The answer.
+    pub(crate) fn into_response(self, policy: &Policy, key: &ApiKey) -> Response<Bytes> {
         let code = self.reason().code();
         let message = self.message(policy); // An upstream's words may be in it.
         let body = json!({
@@ -167,9 +161,6 @@ impl Fault {
         let fields = response.headers_mut();
         fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         fields.insert(ERROR_CODE, HeaderValue::from_static(code));
-        if !is_read {
-            fields.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
         match self {
             // RFC 9110 section 15.5.22: a 426 names the protocol to upgrade to.
             Self::Refused(Refusal::UpgradeRefused) => {

@@ -1,7 +1,7 @@
 //! What a connection and its exchanges tell each other.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use codex_peer_identity::Peer;
 use http::Version;
@@ -10,7 +10,6 @@ use tokio::sync::Semaphore;
 
 use crate::client_stream::has_hung_up;
 use crate::head_clock::HeadClock;
-use crate::request_body::{Phase, Progress};
 
 /// The facts that a connection and its exchanges share. (A connection has one exchange at a time.)
 #[derive(Debug)]
@@ -23,7 +22,6 @@ pub(crate) struct Link {
     pub(crate) clock: HeadClock,
     http_1_0: AtomicBool,
     cut: AtomicBool,
-    body: Mutex<Option<Progress>>,
     // Both sequentially consistent: whoever comes second sees what the first has said.
     forwarding: AtomicBool,
     left: AtomicBool,
@@ -38,17 +36,15 @@ impl Link {
             clock: HeadClock::started(),
             http_1_0: AtomicBool::default(),
             cut: AtomicBool::default(),
-            body: Mutex::default(),
             forwarding: AtomicBool::default(),
             left: AtomicBool::default(),
         }
     }
 
     /// A request's head has been read.
-    pub(crate) fn began(&self, version: Version, body: &Progress) {
+    pub(crate) fn began(&self, version: Version) {
         self.clock.busy();
         self.http_1_0.store(version == Version::HTTP_10, Ordering::Relaxed);
-        *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body.clone());
     }
 
     /// The answer won't be ended.
@@ -59,11 +55,6 @@ impl Link {
     /// Whether the client could take a closed connection for the end of its answer.
     pub(crate) fn cut_would_be_missed(&self) -> bool {
         self.cut.load(Ordering::Relaxed) && self.http_1_0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn has_unread_body(&self) -> bool {
-        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        body.as_ref().is_some_and(|progress| progress.phase() != Phase::Ended)
     }
 
     /// The client has hung up. Returns whether the upstream is at work for it, which is to end at once;

@@ -375,3 +375,55 @@ fn a_client_that_reads_late_gets_the_end_of_its_answer() {
     assert!(status.success());
     assert_eq!(said.lines().count(), 1, "{said}");
 }
+
+/// A socket that is closed over unread bytes is reset, and the reset takes the answer's end with it.
+#[test]
+fn what_a_client_sends_meanwhile_does_not_cost_it_the_end_of_its_answer() {
+    let proxy = Proxy::start_for(&upstream_of_any_length(), &[]);
+    for surplus in ["", "\r\n", "GET / HTTP/1.1\r\n\r\n"] {
+        let mut client = Client::connect_with_buffer(proxy.port, 4_096);
+        client.send_request("POST /v1/responses", &["Connection: close"], b"1500000!");
+        client.until("\r\n\r\n");
+        client.send(surplus);
+        std::thread::sleep(Duration::from_millis(300)); // A reader that reads late.
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.body.len()), (200, 1_500_000), "{surplus:?}");
+    }
+}
+
+/// When the proxy is told to stop, a head that is on its way has a moment, the first or a later one of its connection;
+/// and one that came together with the request before it is recorded when it never ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_head_is_neither_cut_off_nor_forgotten() {
+    let upstream = upstream(Scenario::Json).await;
+    let mut proxy = Proxy::start(&upstream, &[]);
+    let whole = format!(
+        "POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: 2\r\n\r\n{{}}",
+        proxy.port
+    );
+    let (half, rest) = whole.split_at(20);
+
+    let mut client = proxy.connect();
+    client.send(format!("{whole}{half}"));
+    assert_eq!(client.answer().status, 200);
+    drop(client);
+    proxy.line_with("refused bad_head");
+
+    let mut later = proxy.connect();
+    later.send(&whole);
+    assert_eq!(later.answer().status, 200);
+    let mut clients = [later, proxy.connect()];
+    for client in &mut clients {
+        client.send(half);
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    proxy.signal(Signal::SIGTERM);
+    std::thread::sleep(Duration::from_millis(200)); // Within the second that they have.
+    for client in &mut clients {
+        client.send(rest);
+        assert_eq!(client.answer().status, 200);
+    }
+    drop(clients);
+    let (status, said) = proxy.ended();
+    assert!(status.success() && said.matches("bad_head").count() == 1, "{said}");
+}
