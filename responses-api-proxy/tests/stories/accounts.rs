@@ -214,7 +214,7 @@ async fn a_socket_speaks_for_its_maker_whoever_holds_it() {
     // Handed over from one process to another (SCM_RIGHTS, unix(7)).
     for (maker, holder, status) in [(ALICE, BOB, "200"), (BOB, ALICE, "403")] {
         let output = Command::new("python3")
-            .args(["-c", HAND_OVER, &port.to_string(), &request(port, "{}")])
+            .args([HAND_OVER, &port.to_string(), &request(port, "{}")])
             .args([maker.to_string(), holder.to_string()])
             .output()
             .unwrap();
@@ -235,24 +235,7 @@ async fn a_socket_speaks_for_its_maker_whoever_holds_it() {
     assert_eq!(upstream.counts().requests, 2);
 }
 
-/// The third argument's account connects, and hands the socket to a process of the fourth's, which asks.
-const HAND_OVER: &str = r"
-import os, socket, sys
-port, request, maker, holder = sys.argv[1:]
-left, right = socket.socketpair()
-if os.fork() == 0:
-    right.close()
-    os.setresuid(int(maker), int(maker), int(maker))
-    made = socket.socket()
-    made.connect(('127.0.0.1', int(port)))
-    socket.send_fds(left, [b'x'], [made.fileno()])
-    sys.exit()
-left.close()
-os.setresuid(int(holder), int(holder), int(holder))
-handed = socket.socket(fileno=socket.recv_fds(right, 1, 1)[1][0])
-handed.sendall(request.encode())
-print(handed.recv(12).decode().split()[1], end='')
-";
+const HAND_OVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hand_over.py");
 
 /// Connects from this very port.
 fn connect_from(own: Option<SocketAddr>, port: u16) -> std::io::Result<TcpStream> {

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod both_ends;
 mod client_gets_its_answer;
 mod clients_come_and_go;
 mod dumps;
