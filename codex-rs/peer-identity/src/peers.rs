@@ -150,16 +150,21 @@ mod tests {
         let peers = Peers::open().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = listener.local_addr().unwrap();
-        let first = TcpStream::connect(ours).unwrap();
-        let theirs = first.local_addr().unwrap();
-        let (gone, _) = listener.accept().unwrap();
-        SockRef::from(&first).set_linger(Some(Duration::ZERO)).unwrap();
-        drop(first);
-
-        let second = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        second.set_reuse_address(true).unwrap();
-        second.bind(&theirs.into()).unwrap();
-        second.connect(&ours.into()).unwrap();
+        // Tried anew while a connection of another process has the port too.
+        let (theirs, gone, _second) = std::iter::repeat_with(|| {
+            let first = TcpStream::connect(ours).unwrap();
+            let theirs = first.local_addr().unwrap();
+            let (gone, _) = listener.accept().unwrap();
+            SockRef::from(&first).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(first);
+            let second = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            second.set_reuse_address(true).unwrap();
+            let taken = second.bind(&theirs.into()).and_then(|()| second.connect(&ours.into()));
+            taken.is_ok().then_some((theirs, gone, second))
+        })
+        .take(100)
+        .find_map(|taken| taken)
+        .unwrap();
         let (accepted, from) = listener.accept().unwrap();
         assert_eq!(from, theirs, "the same two addresses");
 
