@@ -26,7 +26,7 @@ use url::Url;
 use crate::StartError;
 use crate::settings::Settings;
 use crate::upstream_failure::{Cause, DnsError, Hop, UpstreamFailure};
-use crate::upstream_stream::UpstreamStream;
+use crate::upstream_stream::{Deafness, UpstreamStream};
 
 /// Finds a connection that has died in silence, in the middle of a silent stream too: after a minute.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -91,27 +91,34 @@ impl Connector {
         let deadline = Instant::now() + *limit;
         let at_upstream =
             |cause| UpstreamFailure { hop: Hop::Upstream(upstream.hop.clone()), cause };
+        let deafness = Deafness::default();
         let stream = match proxy {
-            None => self.open(upstream, deadline).await.map_err(at_upstream)?,
+            None => self.open(upstream, &deafness, deadline).await.map_err(at_upstream)?,
             Some(proxy) => {
                 let hop = &proxy.target.hop;
                 let at_proxy = |cause| UpstreamFailure { hop: Hop::Proxy(hop.clone()), cause };
-                let stream = self.open(&proxy.target, deadline).await.map_err(at_proxy)?;
+                let stream =
+                    self.open(&proxy.target, &deafness, deadline).await.map_err(at_proxy)?;
                 let stream =
                     self.secure(&proxy.target, stream, deadline).await.map_err(at_proxy)?;
                 self.tunnel(proxy, stream, deadline).await.map_err(at_proxy)?
             }
         };
         let stream = self.secure(upstream, stream, deadline).await.map_err(at_upstream)?;
-        Ok(UpstreamConnection(TokioIo::new(stream)))
+        Ok(UpstreamConnection(TokioIo::new(stream), deafness))
     }
 
     /// Name and TCP.
-    async fn open(&self, target: &Target, deadline: Instant) -> Result<BoxedStream, Cause> {
+    async fn open(
+        &self,
+        target: &Target,
+        deafness: &Deafness,
+        deadline: Instant,
+    ) -> Result<BoxedStream, Cause> {
         let opened = timeout_at(deadline, self.0.tcp.clone().call(target.uri.clone())).await;
         let stream = opened.map_err(|_| Cause::ConnectTimeout(self.0.limit))?;
         let stream = stream.map_err(|error| Cause::of(&error))?;
-        Ok(Box::new(UpstreamStream::of(stream.into_inner(), self.0.patience)))
+        Ok(Box::new(UpstreamStream::of(stream.into_inner(), self.0.patience, deafness.clone())))
     }
 
     /// TLS, if the target wants it.
@@ -227,11 +234,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 type BoxedStream = Box<dyn Stream>;
 
 /// A connection to the upstream, whatever it is made of.
-pub(crate) struct UpstreamConnection(TokioIo<BoxedStream>);
+pub(crate) struct UpstreamConnection(TokioIo<BoxedStream>, Deafness);
 
 impl Connection for UpstreamConnection {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().extra(self.1.clone())
     }
 }
 

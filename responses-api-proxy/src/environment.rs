@@ -103,6 +103,18 @@ mod tests {
         assert_eq!(lower.https_proxy, Some(("https_proxy", "http://lower:1".to_owned())));
     }
 
+    /// `sudo -u SERVICE`: it is another's environment, and no root's.
+    #[test]
+    fn a_callers_environment_chooses_nothing_for_the_account_that_he_runs_us_as() {
+        let variable =
+            |name: &str| ALL.iter().find(|(found, _)| *found == name).map(|(_, it)| it.into());
+        let expected = Environment {
+            not_used: vec!["SSL_CERT_DIR", "HTTPS_PROXY", "CODEX_CA_CERTIFICATE", "SSL_CERT_FILE"],
+            ..Environment::default()
+        };
+        assert_eq!(Environment::read(false, true, variable), expected);
+    }
+
     #[test]
     fn roots_environment_chooses_nothing_and_that_is_said() {
         let expected = Environment {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use codex_key_custody::ApiKey;
 use http::header::{ACCEPT, CONTENT_LENGTH};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
@@ -22,6 +23,7 @@ use crate::headers;
 use crate::request_body::{Phase, Progress, RequestBody};
 use crate::settings::Settings;
 use crate::upstream_failure::{Cause, Hop, UpstreamFailure};
+use crate::upstream_stream::Deafness;
 
 /// How long a client may send nothing in the middle of its body: as long as nginx waits.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -115,6 +117,7 @@ impl Forwarder {
             fields.insert(CONTENT_LENGTH, 0.into());
         }
 
+        let connection = capture_connection(&mut outgoing);
         let mut answer = tokio::select! {
             biased;
             answer = self.client.request(outgoing) => answer.map_err(|error| self.fault(&error, progress))?,
@@ -122,6 +125,15 @@ impl Forwarder {
                 return Err(self.timeout(progress));
             }
         };
+        if let Some(connection) = connection.connection_metadata().as_ref() {
+            let mut extras = Extensions::new();
+            connection.get_extras(&mut extras);
+            let is_deaf = extras.get::<Deafness>().is_some_and(Deafness::has_set_in);
+            // Who answers early may close, and what goes up then goes nowhere: the next request must not.
+            if is_deaf || progress.phase() != Phase::Ended {
+                connection.poison();
+            }
+        }
         if answer.status().is_informational() {
             return Err(
                 self.upstream_failed(Cause::NotHttp(format!("a final {}", answer.status())))

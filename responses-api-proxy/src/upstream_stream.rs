@@ -15,6 +15,8 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ pub(crate) struct UpstreamStream {
     stream: TcpStream,
     /// Nobody reads what we write any more.
     is_deaf: bool,
+    /// The same, for whoever is not to use the connection again.
+    deafness: Deafness,
     /// The connection was reset, and a write has been told so in place of a read.
     was_reset: bool,
     /// How long a write may wait.
@@ -38,14 +42,24 @@ pub(crate) struct UpstreamStream {
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
+/// Whether a connection takes what is written and forgets it. Clones share one answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Deafness(Arc<AtomicBool>);
+
+impl Deafness {
+    pub(crate) fn has_set_in(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
 /// Nothing of the request was taken for so long.
 #[derive(Debug, Error)]
 #[error("nothing more was taken within {0:?}")]
 pub(crate) struct NotTaken(pub(crate) Duration);
 
 impl UpstreamStream {
-    pub(crate) fn of(stream: TcpStream, patience: Duration) -> Self {
-        Self { stream, is_deaf: false, was_reset: false, patience, waiting: None }
+    pub(crate) fn of(stream: TcpStream, patience: Duration, deafness: Deafness) -> Self {
+        Self { stream, is_deaf: false, deafness, was_reset: false, patience, waiting: None }
     }
 
     /// What becomes of writing so many bytes.
@@ -65,6 +79,7 @@ impl UpstreamStream {
         match written {
             Err(error) if is_the_other_ends(&error) => {
                 self.is_deaf = true;
+                self.deafness.0.store(true, Ordering::SeqCst);
                 // A broken pipe is one whose end has been read, or can be: FIN came first (tcp(7)).
                 self.was_reset |= error.kind() != ErrorKind::BrokenPipe;
                 Poll::Ready(Ok(bytes))
@@ -156,7 +171,10 @@ mod tests {
     async fn pair() -> (UpstreamStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (UpstreamStream::of(ours, Duration::from_millis(100)), listener.accept().await.unwrap().0)
+        (
+            UpstreamStream::of(ours, Duration::from_millis(100), Deafness::default()),
+            listener.accept().await.unwrap().0,
+        )
     }
 
     /// Reads once, without giving the runtime a chance to ask the kernel for news.
