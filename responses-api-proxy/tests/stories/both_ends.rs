@@ -2,7 +2,7 @@
 //! middle. Nobody loses the end of an answer, and nobody takes a cut for one.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,25 @@ fn serving(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     url
 }
 
+/// Waits until the other end's kernel has all that was sent (proc_pid_net(5), `tx_queue`). On a machine that is busy,
+/// a reset can overtake what was sent from another processor, and then nobody can read it.
+fn until_it_has_arrived(stream: &TcpStream) {
+    let (Ok(SocketAddr::V4(own)), Ok(SocketAddr::V4(other))) =
+        (stream.local_addr(), stream.peer_addr())
+    else {
+        return;
+    };
+    let ends = format!(" 0100007F:{:04X} 0100007F:{:04X} 01 ", own.port(), other.port());
+    let waits = || {
+        let connections = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        let queue = connections.lines().find_map(|line| Some(line.split_once(&ends)?.1.to_owned()));
+        queue.is_some_and(|queue| !queue.starts_with("00000000:"))
+    };
+    while waits() {
+        std::thread::yield_now();
+    }
+}
+
 /// A client that uploads so many bytes while it does other things.
 fn uploading(proxy: &Proxy, bytes: usize) -> Client {
     let mut client = proxy.connect();
@@ -41,7 +60,10 @@ fn uploading(proxy: &Proxy, bytes: usize) -> Client {
 fn an_answer_that_comes_before_the_request_is_read_reaches_the_client() {
     let url = serving(|mut stream| {
         let _ = stream.read(&mut [0; 1_024]);
-        let _ = stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno");
+        // It says that it closes: else a next request could cross its close, and is lost to anybody.
+        let head = "HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 2\r\n\r\n";
+        let _ = stream.write_all(format!("{head}no").as_bytes());
+        until_it_has_arrived(&stream);
     });
     let proxy = Proxy::start_for(&url, &[]);
     for turn in 0..50 {
