@@ -13,9 +13,9 @@ pub enum IdentityError {
     /// No socket to ask through: a seccomp filter, for example.
     #[error("the kernel can't be asked which account is behind a connection (NETLINK_SOCK_DIAG)")]
     Socket(#[source] io::Error),
-    /// A connection of our own, whose account is known, was not recognised.
+    /// A socket of our own, whose account is known, was not recognised.
     #[error(
-        "asked about a connection of our own, the kernel did not name this account (uid {expected}) but {found}"
+        "asked about a socket of our own, the kernel did not name this account (uid {expected}) but {found}"
     )]
     Untrue {
         /// This process's account.
@@ -26,4 +26,19 @@ pub enum IdentityError {
     /// The connection for that trial could not be made.
     #[error("a connection of our own, to try it with, could not be made")]
     Trial(#[source] io::Error),
+    /// A number that stands for many accounts here, and so for none (user_namespaces(7)).
+    #[error("uid {uid} stands for every account that has no number in this user namespace")]
+    Shared {
+        /// The number.
+        uid: u32,
+    },
+}
+
+impl IdentityError {
+    pub(crate) fn of_socket(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::Unsupported => Self::Unavailable,
+            _ => Self::Socket(error),
+        }
+    }
 }

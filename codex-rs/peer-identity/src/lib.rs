@@ -8,10 +8,13 @@
 //! not exactly about this connection are [`Peer::Unknown`], and so is everybody where the kernel can't be
 //! asked. It needs no privilege, reads no file of /proc per connection, and never blocks.
 //!
+//! In the same way [`listener()`] tells a client which account it is that would accept its connection.
+//!
 //! Start reading at [`Peers::identify`].
 #![forbid(unsafe_code)]
 
 mod error;
+mod listener;
 mod message;
 mod peer;
 mod peers;
@@ -21,6 +24,7 @@ pub mod properties;
 mod socket;
 
 pub use error::IdentityError;
+pub use listener::listener;
 pub use nix::unistd::Uid;
 pub use peer::Peer;
 pub use peers::Peers;

@@ -4,7 +4,7 @@
 //! byte order of this machine; ports and addresses are in network order. Everything that is read here comes
 //! from outside: no length is believed.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 /// `SOCK_DIAG_BY_FAMILY`, the type of both question and answer.
 const BY_FAMILY: u16 = 20;
@@ -16,6 +16,10 @@ const IPPROTO_TCP: u8 = 6;
 /// `TCP_ESTABLISHED`, the one state in which the owner's uid is the owner's: a socket that its program has
 /// closed is reported as uid 0, inode 0 (measured, Linux 6.18).
 const ESTABLISHED: u8 = 1;
+/// `TCP_LISTEN`
+const LISTEN: u8 = 10;
+/// What stands in place of the peer of a socket that listens.
+const NO_PEER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
 
 /// struct nlmsghdr
 const HEADER_BYTES: usize = 16;
@@ -55,6 +59,11 @@ pub(crate) fn question(source: SocketAddrV4, destination: SocketAddrV4, sequence
     bytes
 }
 
+/// Asks for the socket that listens for connections to 127.0.0.1 and this port.
+pub(crate) fn listener_question(port: u16, sequence: u32) -> Vec<u8> {
+    question(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), NO_PEER, sequence)
+}
+
 /// An IPv4 address in the sixteen bytes that an IPv6 address would need.
 fn address(of: SocketAddrV4) -> [u8; 16] {
     let mut bytes = [0; 16];
@@ -65,7 +74,7 @@ fn address(of: SocketAddrV4) -> [u8; 16] {
 /// What one datagram from the kernel says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// The socket is there, connected, and belongs to a program: the uid of its maker.
+    /// The socket is there, in the state that was asked for, and belongs to a program: the uid of its maker.
     Owner(u32),
     /// There is no such socket, or none that belongs to anybody any more.
     Nobody,
@@ -80,6 +89,31 @@ pub(crate) fn answer(
     destination: SocketAddrV4,
     sequence: u32,
 ) -> Answer {
+    read(bytes, sequence, |bytes| {
+        bytes[at::STATE] == ESTABLISHED
+            && are_ports(bytes, source.port(), destination.port())
+            && is_address(bytes, at::SOURCE, source)
+            && is_address(bytes, at::DESTINATION, destination)
+    })
+}
+
+/// Reads the kernel's answer to [`listener_question`] with the same arguments.
+///
+/// A socket that listens on every address, of IPv6 too, listens on ours: the kernel names it when there is none that
+/// listens on ours alone (measured, Linux 6.18).
+pub(crate) fn listener_answer(bytes: &[u8], port: u16, sequence: u32) -> Answer {
+    read(bytes, sequence, |bytes| {
+        bytes[at::STATE] == LISTEN
+            && are_ports(bytes, port, NO_PEER.port())
+            && (is_address(bytes, at::SOURCE, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+                || is_every_address(bytes, at::SOURCE))
+            && is_every_address(bytes, at::DESTINATION)
+    })
+}
+
+/// Reads an answer about the one socket that was asked for, as far as `is_it` finds it to be that; what `is_it` gets
+/// is as long as an answer has to be.
+fn read(bytes: &[u8], sequence: u32, is_it: impl Fn(&[u8]) -> bool) -> Answer {
     if u32_at(bytes, 8) != Some(sequence) {
         return Answer::Elsewhere;
     }
@@ -88,15 +122,16 @@ pub(crate) fn answer(
     if u16_at(bytes, 4) != Some(BY_FAMILY) || !is_whole {
         return Answer::Nobody; // NLMSG_ERROR: no such socket.
     }
-    let is_ours = bytes[at::SOURCE_PORT..at::DESTINATION_PORT] == source.port().to_be_bytes()
-        && bytes[at::DESTINATION_PORT..at::SOURCE] == destination.port().to_be_bytes()
-        && is_address(bytes, at::SOURCE, source)
-        && is_address(bytes, at::DESTINATION, destination);
     let inode = u32_at(bytes, at::INODE).unwrap_or(0);
     match u32_at(bytes, at::UID) {
-        Some(uid) if is_ours && bytes[at::STATE] == ESTABLISHED && inode != 0 => Answer::Owner(uid),
+        Some(uid) if inode != 0 && is_it(bytes) => Answer::Owner(uid),
         _ => Answer::Nobody,
     }
+}
+
+fn are_ports(bytes: &[u8], source: u16, destination: u16) -> bool {
+    bytes[at::SOURCE_PORT..at::DESTINATION_PORT] == source.to_be_bytes()
+        && bytes[at::DESTINATION_PORT..at::SOURCE] == destination.to_be_bytes()
 }
 
 /// Whether this address stands there, plain or, for a socket of AF_INET6, mapped (`::ffff:127.0.0.1`).
@@ -109,6 +144,12 @@ fn is_address(bytes: &[u8], at: usize, expected: SocketAddrV4) -> bool {
     }
 }
 
+/// Whether what stands there is no address in particular: 0.0.0.0, plain or mapped, or `::`.
+fn is_every_address(bytes: &[u8], at: usize) -> bool {
+    is_address(bytes, at, NO_PEER)
+        || (bytes[at::FAMILY] == AF_INET6 && bytes[at..at + 16] == Ipv6Addr::UNSPECIFIED.octets())
+}
+
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
@@ -119,8 +160,6 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50_000);
@@ -185,5 +224,59 @@ mod tests {
         for length in [0, 15, ANSWER_BYTES as u32 - 1, ANSWER_BYTES as u32 + 1, u32::MAX] {
             assert_eq!(changed(0, &length.to_ne_bytes()), Answer::Nobody, "{length}");
         }
+    }
+
+    /// What Linux 6.18 answered about a listening socket of uid 1000.
+    fn listening() -> Vec<u8> {
+        let mut bytes = established();
+        bytes[at::STATE] = LISTEN;
+        bytes[at::SOURCE_PORT..][..2].copy_from_slice(&OURS.port().to_be_bytes());
+        bytes[at::DESTINATION_PORT..][..2].fill(0);
+        bytes[at::DESTINATION..][..16].fill(0);
+        bytes
+    }
+
+    fn listener(changes: &[(usize, &[u8])]) -> Answer {
+        let mut bytes = listening();
+        for (at, to) in changes {
+            bytes[*at..*at + to.len()].copy_from_slice(to);
+        }
+        listener_answer(&bytes, OURS.port(), 7)
+    }
+
+    #[test]
+    fn only_a_socket_that_listens_for_us_on_this_port_is_its_listener() {
+        assert_eq!(listener(&[]), Answer::Owner(1_000));
+        for state in (0..=13).filter(|state| *state != LISTEN) {
+            assert_eq!(listener(&[(at::STATE, &[state])]), Answer::Nobody, "state {state}");
+        }
+        assert_eq!(listener(&[(at::INODE, &[0; 4])]), Answer::Nobody);
+        assert_eq!(listener(&[(at::SOURCE_PORT, &[1, 1])]), Answer::Nobody);
+        assert_eq!(listener(&[(at::DESTINATION_PORT, &[1, 1])]), Answer::Nobody);
+        assert_eq!(listener(&[(at::SOURCE, &[127, 0, 0, 2])]), Answer::Nobody);
+        assert_eq!(listener(&[(at::DESTINATION, &[127, 0, 0, 1])]), Answer::Nobody);
+        assert_eq!(listener(&[(4, &2_u16.to_ne_bytes())]), Answer::Nobody);
+        assert_eq!(listener(&[(8, &8_u32.to_ne_bytes())]), Answer::Elsewhere);
+        let whole = listening();
+        for end in 0..whole.len() {
+            let answer = listener_answer(&whole[..end], OURS.port(), 7);
+            assert_ne!(answer, Answer::Owner(1_000), "{end}");
+        }
+    }
+
+    #[test]
+    fn who_listens_on_every_address_listens_on_ours() {
+        let (v4, v6) = ([AF_INET], [AF_INET6]);
+        let mapped = |address: Ipv4Addr| address.to_ipv6_mapped().octets();
+        let (ours, every) = (mapped(*OURS.ip()), mapped(Ipv4Addr::UNSPECIFIED));
+        let unspecified = Ipv6Addr::UNSPECIFIED.octets();
+        for (family, source) in [(v4, &unspecified), (v6, &unspecified), (v6, &ours), (v6, &every)]
+        {
+            let answer = listener(&[(at::FAMILY, &family), (at::SOURCE, source)]);
+            assert_eq!(answer, Answer::Owner(1_000), "{family:?} {source:?}");
+        }
+        let loopback = Ipv6Addr::LOCALHOST.octets();
+        let answer = listener(&[(at::FAMILY, &v6), (at::SOURCE, &loopback)]);
+        assert_eq!(answer, Answer::Nobody, "a client of 127.0.0.1 does not get there");
     }
 }

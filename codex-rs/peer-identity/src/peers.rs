@@ -30,10 +30,7 @@ impl Peers {
     ///
     /// [`IdentityError`] when accounts can't be told apart here.
     pub fn open() -> Result<Self, IdentityError> {
-        let diag = Diag::open().map_err(|error| match error.kind() {
-            io::ErrorKind::Unsupported => IdentityError::Unavailable,
-            _ => IdentityError::Socket(error),
-        })?;
+        let diag = Diag::open().map_err(IdentityError::of_socket)?;
         let peers = Self { diag, nobody: None };
         let expected = geteuid();
         let found = peers.try_with_our_own().map_err(IdentityError::Trial)?;
@@ -84,7 +81,7 @@ fn v4((peer, own): (SocketAddr, SocketAddr)) -> Option<(SocketAddrV4, SocketAddr
 }
 
 /// Within a user namespace that does not know every account, the number of all those it does not know.
-fn shared_number() -> Option<u32> {
+pub(crate) fn shared_number() -> Option<u32> {
     let map = fs::read_to_string(UID_MAP).unwrap_or_default();
     let knows_all = map.split_whitespace().eq(["0", "0", "4294967295"]);
     let overflow = || fs::read_to_string(OVERFLOW_UID).ok()?.trim().parse().ok();

@@ -14,4 +14,8 @@ impl Diag {
     pub(crate) fn owner(&self, _: SocketAddrV4, _: SocketAddrV4) -> Option<u32> {
         match self.0 {}
     }
+
+    pub(crate) fn listener(&self, _: u16) -> Option<u32> {
+        match self.0 {}
+    }
 }
