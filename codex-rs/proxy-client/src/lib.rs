@@ -1,15 +1,43 @@
-//! What a program needs in order to find a running proxy: the server-info file.
+//! What a program needs in order to find a running proxy and to talk to it.
 //!
-//! The proxy writes one JSON line, [`ServerInfo`], once it serves. [`ServerInfo::read`] takes such a
-//! file only from root or from its own account, because anyone may plant a file in a shared folder.
-//! A file that can be believed is still no proof that the proxy lives.
+//! A proxy that serves leaves a server-info file, [`ServerInfo`], in its [`RunFolder`] and where it was told to.
+//! Anyone may plant a file, and a file outlives a proxy that was killed: so [`find`] believes none. It reads only
+//! what root or its own account wrote, asks the kernel who listens on the port and who is behind the control
+//! socket, and then the proxy itself; what it finds is a [`Found`].
 //!
-//! Nothing here writes, connects, or knows how the proxy works inside.
+//! [`ControlSocket`] is HTTP over a Unix socket. Nothing is sent before the kernel has said that it leads to the
+//! process it should.
+//!
+//! Nothing here writes a file, serves, sees a key, or knows how the proxy works inside.
+//!
+//! Start reading at [`find`].
 #![cfg(unix)] // codex-process-hardening says why, in one sentence.
 #![forbid(unsafe_code)]
 
+mod control;
+mod draining;
+mod error;
+mod found;
+mod lines;
+#[cfg(test)]
+mod pretended;
+mod process;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
+mod query;
+mod run_folder;
+mod search;
 mod server_info;
+pub mod status;
 
+pub use control::ControlSocket;
+pub use draining::{DrainState, Draining};
+pub use error::{ControlError, Process};
+pub use found::{Found, RunningProxy};
+pub use lines::Lines;
+pub use process::is_running;
+pub use query::RecordsQuery;
+pub use run_folder::RunFolder;
+pub use search::{Search, find};
 pub use server_info::{ServerInfo, ServerInfoError};
+pub use status::{InFlight, Status};

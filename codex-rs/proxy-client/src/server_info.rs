@@ -11,6 +11,8 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::process::is_running;
+
 /// No server-info is longer, in bytes.
 const MAX_FILE_BYTES: u64 = 4_096;
 
@@ -23,6 +25,9 @@ pub struct ServerInfo {
     pub pid: u32,
     /// What a client's `base_url` is to be: `http://127.0.0.1:PORT/v1`.
     pub base_url: String,
+    /// Where it can be asked about itself; `None` when it has no such socket.
+    #[serde(default, skip_serializing_if = "is_unwritable")]
+    pub control_socket: Option<PathBuf>,
     /// The account that serves.
     pub uid: u32,
     /// The account that created the listening socket, as inet_diag reports it.
@@ -77,6 +82,15 @@ impl ServerInfo {
     ///
     /// The file can't be read, is not ours to believe, or is not what a proxy writes.
     pub fn read(path: &Path) -> Result<Self, ServerInfoError> {
+        Self::read_with_owner(path).map(|(info, _)| info)
+    }
+
+    /// As [`ServerInfo::read`], with the uid of the file's owner.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`ServerInfo::read`].
+    pub fn read_with_owner(path: &Path) -> Result<(Self, u32), ServerInfoError> {
         let unreadable = |source| ServerInfoError::Unreadable { path: path.to_owned(), source };
         // Without O_NONBLOCK a planted FIFO would make us wait for ever.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -86,30 +100,40 @@ impl ServerInfo {
         if !facts.is_file() || facts.len() > MAX_FILE_BYTES {
             return Err(ServerInfoError::NotAFile { path: path.to_owned() });
         }
-        if facts.uid() != 0 && facts.uid() != geteuid().as_raw() {
-            return Err(ServerInfoError::ForeignOwner {
-                path: path.to_owned(),
-                owner: facts.uid(),
-            });
+        let owner = facts.uid();
+        if owner != 0 && owner != geteuid().as_raw() {
+            return Err(ServerInfoError::ForeignOwner { path: path.to_owned(), owner });
         }
         let mut line = String::new();
         file.take(MAX_FILE_BYTES).read_to_string(&mut line).map_err(unreadable)?;
-        serde_json::from_str(&line)
-            .map_err(|source| ServerInfoError::Malformed { path: path.to_owned(), source })
+        let info = serde_json::from_str(&line)
+            .map_err(|source| ServerInfoError::Malformed { path: path.to_owned(), source })?;
+        Ok((info, owner))
+    }
+
+    /// Whether a process of this number runs, be it somebody else's.
+    pub fn has_its_process(&self) -> bool {
+        is_running(self.pid)
     }
 
     /// The line that is written, with its line end.
     pub fn to_line(&self) -> String {
-        // Plain numbers and strings: nothing that JSON could refuse.
+        // Numbers and strings: nothing that JSON could refuse.
         let mut line = serde_json::to_string(self).unwrap_or_default();
         line.push('\n');
         line
     }
 }
 
+/// A path that is not UTF-8 can't stand in JSON: better none than another, or than no line at all.
+fn is_unwritable(path: &Option<PathBuf>) -> bool {
+    path.as_deref().and_then(Path::to_str).is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::ffi::OsStringExt;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -119,6 +143,7 @@ mod tests {
             port: 4_321,
             pid: 17,
             base_url: "http://127.0.0.1:4321/v1".to_owned(),
+            control_socket: Some("/run/codex-responses-api-proxy/4321.sock".into()),
             uid: 1_000,
             listener_uid: 0,
             instance: "0123456789abcdef".to_owned(),
@@ -135,6 +160,26 @@ mod tests {
         assert!(line.starts_with(r#"{"port":4321,"pid":17,"#) && line.ends_with("}\n"), "{line}");
         fs::write(&path, line).unwrap();
         assert_eq!(ServerInfo::read(&path).unwrap(), info());
+        let owner = geteuid().as_raw();
+        assert_eq!(ServerInfo::read_with_owner(&path).unwrap(), (info(), owner));
+    }
+
+    #[test]
+    fn a_line_without_a_control_socket_has_none() {
+        let without = ServerInfo { control_socket: None, ..info() };
+        assert!(!without.to_line().contains("control_socket"), "{}", without.to_line());
+        assert_eq!(serde_json::from_str::<ServerInfo>(&without.to_line()).unwrap(), without);
+        // No UTF-8: no string of JSON's can name it.
+        let odd = PathBuf::from(std::ffi::OsString::from_vec(vec![b'/', 0xff]));
+        let odd = ServerInfo { control_socket: Some(odd), ..info() };
+        assert_eq!(odd.to_line(), without.to_line());
+    }
+
+    #[test]
+    fn a_file_has_its_process_while_that_runs() {
+        let of = |pid| ServerInfo { pid, ..info() };
+        assert!(of(std::process::id()).has_its_process());
+        assert!(!of(0).has_its_process());
     }
 
     #[test]
