@@ -35,7 +35,7 @@ impl AnswerBody {
         slot: Arc<OwnedSemaphorePermit>,
     ) -> Self {
         if upstream.is_end_stream() {
-            ledger.record.completed(); // hyper won't ask for a body that is empty.
+            ledger.completed(); // hyper won't ask for a body that is empty.
         }
         Self { upstream, ledger, forwarding, _slot: slot }
     }
@@ -53,13 +53,12 @@ impl Body for AnswerBody {
             Some(Ok(frame)) => {
                 let Some(data) = frame.data_ref() else {
                     // Trailers. hyper would end the body with them, or rather without them.
-                    self.ledger.record.completed();
+                    self.ledger.completed();
                     return Poll::Ready(None);
                 };
-                self.ledger.dump.answer_data(data);
-                self.ledger.record.relayed(data.len() as u64);
+                self.ledger.relayed(data);
                 if self.upstream.is_end_stream() {
-                    self.ledger.record.completed(); // hyper does not ask again.
+                    self.ledger.completed(); // hyper does not ask again.
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -69,7 +68,7 @@ impl Body for AnswerBody {
                 Poll::Ready(Some(Err(UpstreamCut)))
             }
             None => {
-                self.ledger.record.completed();
+                self.ledger.completed();
                 Poll::Ready(None)
             }
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// What stands below the flags in the help.
 pub const AFTER_HELP: &str = "\
@@ -12,7 +12,7 @@ The key comes on standard input; at a terminal you are asked for it, and it is n
   printenv OPENAI_API_KEY | ... --server-info /tmp/server-info.json
 
 TIME is like 500ms, 10s or 2m; a bare number counts seconds. SIZE is like 512KiB or 64MiB.
-Exit codes: 0 stopped as told, 1 failed, 2 wrong usage.";
+Exit codes: 0 stopped as told (with --daemon: it serves), 1 failed, 2 wrong usage.";
 
 /// The flags of the proxy, shared by `codex responses-api-proxy` and the stand-alone binary.
 #[derive(Clone, Debug, Args)]
@@ -32,6 +32,26 @@ pub struct ServeArgs {
     /// Write each exchange to a JSON file of its own in this folder, without the key
     #[arg(long, value_name = "DIR")]
     pub dump_dir: Option<PathBuf>,
+
+    /// Append one JSON line for each request to this file; SIGHUP opens it anew
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+
+    /// How the line for each request looks on standard error
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
+    /// Answer `codex proxy status`, `log` and `stop` on this Unix socket [default: in the run folder]
+    #[arg(long, value_name = "PATH")]
+    pub control_socket: Option<PathBuf>,
+
+    /// Return once the proxy is ready, and leave it running on its own
+    #[arg(long)]
+    pub daemon: bool,
+
+    /// This is the process that --daemon leaves running
+    #[arg(long, hide = true, requires = "daemon")]
+    pub(crate) daemon_serving: bool,
 
     /// Where requests go: https, or http to a loopback address
     #[arg(long, value_name = "URL", default_value = "https://api.openai.com/v1/responses")]
@@ -83,6 +103,25 @@ pub struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) workload_identity: WorkloadIdentity,
+}
+
+/// What a line for each exchange looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Pretty,
+    /// As in the log file.
+    Json,
+}
+
+impl From<LogFormat> for codex_request_log::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Pretty => Self::Pretty,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 /// Flags of the public proxy that are known here only to be refused in one sentence.

@@ -21,6 +21,7 @@ const NEVER_USED: &str = "SSL_CERT_DIR";
 pub(crate) struct Environment {
     /// Who called sudo, when we are root by it.
     pub(crate) sudo_user: Option<String>,
+    pub(crate) sudo_uid: Option<u32>,
     /// The variable and what it says.
     pub(crate) https_proxy: Option<(&'static str, String)>,
     pub(crate) no_proxy: String,
@@ -55,13 +56,15 @@ impl Environment {
             not_used.extend(proxy.chain(authorities.iter().map(|(name, _)| *name)));
             let sudo_user =
                 variable("SUDO_USER").filter(|_| is_root).map(text).map(|(_, user)| user);
-            return Self { sudo_user, not_used, ..Self::default() };
+            let sudo_uid = variable("SUDO_UID").filter(|_| is_root).map(text);
+            let sudo_uid = sudo_uid.and_then(|(_, uid)| uid.parse().ok());
+            return Self { sudo_user, sudo_uid, not_used, ..Self::default() };
         }
         let authorities =
             authorities.into_iter().map(|(name, file)| (name, PathBuf::from(file))).collect();
         let no_proxy = NO_PROXY.into_iter().find_map(variable).map(text);
         let no_proxy = no_proxy.map(|(_, hosts)| hosts).unwrap_or_default();
-        Self { sudo_user: None, https_proxy, no_proxy, authorities, not_used }
+        Self { sudo_user: None, sudo_uid: None, https_proxy, no_proxy, authorities, not_used }
     }
 }
 
@@ -90,6 +93,7 @@ mod tests {
     fn a_users_environment_chooses_the_way_to_the_upstream() {
         let expected = Environment {
             sudo_user: None,
+            sudo_uid: None,
             https_proxy: Some(("HTTPS_PROXY", "http://upper:1".to_owned())),
             no_proxy: "a,b".to_owned(),
             authorities: vec![

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use codex_peer_identity::{Peer, Peers};
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio::net::TcpStream;
@@ -68,7 +68,7 @@ pub(crate) async fn exchange(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let (head, body) = request.into_parts();
-    let progress = Progress::of(body);
+    let progress = Progress::of(body, &head.headers);
     let mut ledger = Ledger::open(&proxy, &link, &head, &progress);
     link.began(head.version);
 
@@ -76,9 +76,10 @@ pub(crate) async fn exchange(
         match admission::admit(&proxy.policy, link.peer, Head::of(&head))? {
             Admission::Shutdown => Ok(Answer::ShuttingDown),
             Admission::Forward(permit) => {
-                ledger.dump(&proxy.records, &head);
+                ledger.dump(&head);
                 let forwarding = Forwarding::begin(&link).await.ok_or(Fault::ClientLeft)?;
                 let slot = Arc::new(place(&proxy, &link).await?);
+                ledger.forwarded();
                 let sent =
                     proxy.forwarder.send(permit, &head.headers, &progress, Arc::clone(&slot));
                 let answer = sent.await?;
@@ -90,25 +91,20 @@ pub(crate) async fn exchange(
 
     let mut response = match answer {
         Ok(Answer::Upstream { answer, forwarding, slot }) => {
-            ledger.record.answered(answer.status().as_u16());
-            ledger.dump.answer_head(answer.status(), answer.headers());
+            ledger.answer_head(answer.status(), answer.headers());
             let relayed = |body| VisibleCut::of(AnswerBody::new(body, ledger, forwarding, slot));
             answer.map(|body| Either::Right(relayed(body)))
         }
         Ok(Answer::ShuttingDown) => {
             proxy.stop.drain();
             proxy.stop.closed().await; // Who reads the 200 can rely on it.
-            ledger.record.answered(200);
-            ledger.record.completed();
+            ledger.done(StatusCode::OK);
             Response::new(Either::Left(Full::default()))
         }
         Err(fault) => {
-            ledger.record.answered(fault.status().as_u16());
-            let key = proxy.forwarder.key();
-            let detail = fault.detail().map(|detail| key.mask(&detail).into_owned());
-            ledger.record.failed(fault.outcome(), fault.reason(), detail);
-            let response = fault.into_response(&proxy.policy, key);
-            ledger.record.relayed(response.body().len() as u64);
+            ledger.failed(&fault);
+            let response = fault.into_response(&proxy.policy, proxy.forwarder.key());
+            ledger.said(response.body().len() as u64);
             response.map(|text| Either::Left(Full::new(text)))
         }
     };

@@ -1,60 +1,159 @@
 //! The record of one exchange, with the facts that are known only when it ends.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use bytes::Bytes;
 use codex_key_custody::ApiKey;
 use codex_peer_identity::{Peer, Uid};
 use codex_request_log::{Log, OpenRecord, Outcome, Reason};
 use http::request::Parts;
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::dump::{Dump, Dumper};
 use crate::exchange::Proxy;
+use crate::fault::Fault;
+use crate::in_flight::{Listed, UnderWay};
 use crate::link::Link;
+use crate::meter::{AnswerMeter, StreamEnd};
+use crate::metrics::Metrics;
 use crate::request_body::{Phase, Progress};
-use crate::stop::Stop;
 
 /// Where exchanges leave what is to be known of them.
 #[derive(Debug)]
 pub(crate) struct Records {
     pub(crate) log: Log,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) under_way: UnderWay,
     /// `None` without `--dump-dir`.
     pub(crate) dumper: Option<Dumper>,
 }
 
-/// An [`OpenRecord`] that, when dropped, also knows how much was read and whether we were stopped, and
-/// lets go of what is left of the request.
+/// An [`OpenRecord`] that, when dropped, also knows what was read, what the answer said of itself and whether we
+/// were stopped, and lets go of what is left of the request.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    pub(crate) record: OpenRecord,
-    pub(crate) dump: Dump,
-    progress: Progress,
+    record: OpenRecord,
+    dump: Dump,
+    proxy: Arc<Proxy>,
     link: Arc<Link>,
-    stop: Stop,
+    progress: Progress,
+    meter: Option<AnswerMeter>,
+    listed: Listed,
+    first_output: Option<Duration>,
 }
 
-/// How much of a client's words a record keeps, in characters.
+/// How much of others' words a record keeps, in characters.
 const KEPT_METHOD: usize = 16;
 const KEPT_PATH: usize = 200;
+const KEPT_REQUEST_ID: usize = 128;
+
+/// The upstream's own number for an exchange: what its operator asks for.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl Ledger {
     /// Opens the record of a request.
-    pub(crate) fn open(proxy: &Proxy, link: &Arc<Link>, head: &Parts, progress: &Progress) -> Self {
+    pub(crate) fn open(
+        proxy: &Arc<Proxy>,
+        link: &Arc<Link>,
+        head: &Parts,
+        progress: &Progress,
+    ) -> Self {
         let key = proxy.forwarder.key();
         let method = kept(key, head.method.as_str(), KEPT_METHOD);
         let path = kept(key, head.uri.path(), KEPT_PATH);
-        let record = open(proxy, link.peer, method, path);
-        let (link, stop) = (Arc::clone(link), proxy.stop.clone());
-        Self { record, dump: Dump::default(), progress: progress.clone(), link, stop }
+        let uid = link.peer.uid().map(Uid::as_raw);
+        let record = open(proxy, link.peer, method, path.clone());
+        let listed = proxy.records.under_way.list(record.id(), uid, path, progress.clone());
+        Self {
+            listed,
+            record,
+            dump: Dump::default(),
+            proxy: Arc::clone(proxy),
+            link: Arc::clone(link),
+            progress: progress.clone(),
+            meter: None,
+            first_output: None,
+        }
+    }
+
+    /// From here on it goes to the upstream. (Who is told to come back later costs nobody's record its room.)
+    pub(crate) fn forwarded(&mut self) {
+        self.record.forwarded();
     }
 
     /// From here on the exchange is dumped, if the operator wants that.
-    pub(crate) fn dump(&mut self, records: &Records, head: &Parts) {
-        if let Some(dumper) = &records.dumper {
+    pub(crate) fn dump(&mut self, head: &Parts) {
+        if let Some(dumper) = &self.proxy.records.dumper {
             let uid = self.link.peer.uid().map(Uid::as_raw);
             self.dump = dumper.exchange(self.record.id(), uid, head);
             self.progress.dump_to(self.dump.clone());
         }
+    }
+
+    /// The upstream answers, with this head.
+    pub(crate) fn answer_head(&mut self, status: StatusCode, fields: &HeaderMap) {
+        self.answered(status);
+        self.dump.answer_head(status, fields);
+        self.meter = Some(AnswerMeter::of(status, fields));
+        let id = fields.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        let id = id.filter(|id| id.len() <= KEPT_REQUEST_ID);
+        self.record.identified(id.and_then(|id| self.without_key(id)));
+    }
+
+    fn answered(&mut self, status: StatusCode) {
+        self.record.answered(status.as_u16());
+        self.listed.answered(status.as_u16());
+    }
+
+    /// A piece of the upstream's answer goes to the client.
+    pub(crate) fn relayed(&mut self, data: &Bytes) {
+        self.dump.answer_data(data);
+        if !data.is_empty() {
+            self.record.first_byte();
+        }
+        let bytes = data.len() as u64;
+        self.record.relayed(bytes);
+        self.listed.relayed(bytes);
+        if let Some(meter) = &mut self.meter {
+            meter.observe(data);
+            if self.first_output.is_none() && meter.has_output() {
+                self.first_output = Some(self.record.elapsed());
+            }
+        }
+    }
+
+    /// The upstream's answer has gone through whole.
+    pub(crate) fn completed(&mut self) {
+        let lacks_end = self.meter.as_ref().is_some_and(AnswerMeter::lacks_end);
+        match self.meter.as_ref().and_then(AnswerMeter::end) {
+            Some(StreamEnd::Completed) => self.record.completed(),
+            Some(StreamEnd::Failed) => self.record.completed_with(Reason::ResponseFailed),
+            Some(StreamEnd::Incomplete) => self.record.completed_with(Reason::ResponseIncomplete),
+            None if lacks_end => self.record.completed_with(Reason::ResponseUnfinished),
+            None => self.record.completed(),
+        }
+    }
+
+    /// The proxy itself answers, with nothing but this status.
+    pub(crate) fn done(&mut self, status: StatusCode) {
+        self.answered(status);
+        self.record.completed();
+    }
+
+    /// The client reads of a fault, in so many bytes.
+    pub(crate) fn failed(&mut self, fault: &Fault) {
+        self.answered(fault.status());
+        let key = self.proxy.forwarder.key();
+        let detail = fault.detail().map(|detail| key.mask(&detail).into_owned());
+        self.record.failed(fault.outcome(), fault.reason(), detail);
+    }
+
+    /// So many bytes of our own go to the client.
+    pub(crate) fn said(&mut self, bytes: u64) {
+        self.record.relayed(bytes);
     }
 
     /// The answer has been cut. Where the client's own body was the cause, that is said.
@@ -68,6 +167,37 @@ impl Ledger {
             }
         };
         self.record.failed(outcome, reason, None);
+    }
+
+    /// Others' words, if no part of the key is in them.
+    fn without_key(&self, words: &str) -> Option<String> {
+        let masked = self.proxy.forwarder.key().mask(words);
+        matches!(masked, Cow::Borrowed(_)).then(|| masked.into_owned())
+    }
+
+    /// What request and answer have said of themselves.
+    fn settle(&mut self) {
+        self.record.read(self.progress.bytes());
+        let request = self.progress.facts();
+        let answer = self.meter.as_ref().map(AnswerMeter::facts).unwrap_or_default();
+        let model = answer.model.or(request.model).and_then(|model| self.without_key(&model));
+        if let Some(after) = self.first_output {
+            // A model that the client alone names would make a series of its choosing.
+            let confirmed = model.as_deref().filter(|_| answer.usage.is_some());
+            self.proxy.records.metrics.first_token(confirmed, after);
+        }
+        self.record.modelled(model, answer.stream.or(request.stream));
+        if let Some(usage) = answer.usage {
+            self.record.used(usage);
+        }
+        if let Some(code) = answer.error.and_then(|code| self.without_key(&code)) {
+            self.record.upstream_erred(code);
+        }
+        if answer.end.is_some() {
+            self.completed(); // Who leaves after the last event has it all.
+        } else if self.proxy.stop.is_aborting() {
+            self.record.failed(Outcome::Cut, Reason::ProxyStopped, None);
+        }
     }
 }
 
@@ -105,10 +235,7 @@ impl Drop for Ledger {
     fn drop(&mut self) {
         self.link.clock.rested(self.progress.phase() == Phase::Ended);
         self.progress.abandon();
-        self.record.read(self.progress.bytes());
-        if self.stop.is_aborting() {
-            self.record.failed(Outcome::Cut, Reason::ProxyStopped, None);
-        }
+        self.settle();
         let (outcome, reason) = self.record.ending();
         self.dump.ended(outcome, reason);
     }

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     // First, while this is the only thread: no core dump, no ptrace, no LD_* variables.
     let hardened = codex_process_hardening::harden().map_err(StartError::from);
     match hardened.and_then(|hardened| serve(Args::parse().serve, &hardened)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => report::fatal(&error.into()),
     }
 }

@@ -6,13 +6,14 @@ use std::sync::OnceLock;
 use codex_key_custody::{ApiKey, Masker};
 use codex_peer_identity::Peer;
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 
 use crate::admission::{Admission, Head, Policy, admit};
 use crate::dump::DumpBody;
 use crate::environment::Environment;
 use crate::field_rules::FieldRules;
 use crate::headers::{self, Standing};
+use crate::meter::AnswerMeter;
 use crate::upstream_proxy::UpstreamProxy;
 use crate::upstream_url::UpstreamUrl;
 use crate::users::Users;
@@ -172,6 +173,31 @@ pub fn dump_document(bytes: &[u8]) {
     }
 }
 
+/// The facts of an answer are the same however it is cut, and no more than words. The first byte says how it is cut,
+/// the second its coding and whether it is a stream or a document.
+///
+/// # Panics
+///
+/// When the property is broken.
+pub fn answer_meter(bytes: &[u8]) {
+    let [cut, kind, body @ ..] = bytes else { return };
+    let coding = ["identity", "gzip", "br", "zstd"][usize::from(kind % 4)];
+    let media_type = if kind & 4 == 0 { "text/event-stream" } else { "application/json" };
+    let head = fields(format!("content-type:{media_type}\ncontent-encoding:{coding}").as_bytes());
+    let metered = |piece_bytes: usize| {
+        let mut meter = AnswerMeter::of(StatusCode::OK, &head);
+        body.chunks(piece_bytes).for_each(|piece| meter.observe(piece));
+        (meter.facts(), meter.has_output(), meter.lacks_end())
+    };
+    let whole = metered(body.len().max(1));
+    assert_eq!(metered(usize::from(*cut) + 1), whole);
+    let words = [(whole.0.model, 100), (whole.0.error, 64)];
+    for (word, limit) in words.into_iter().filter_map(|(word, limit)| Some((word?, limit))) {
+        assert!((1..=limit).contains(&word.len()), "{word}");
+        assert!(word.bytes().all(|byte| byte.is_ascii_graphic()), "{word}");
+    }
+}
+
 const KEY: &[u8] = b"abcabcabdabcabcabcabcab";
 
 /// A masker of [`KEY`], which came the way that every key comes.
@@ -205,6 +231,7 @@ mod tests {
         replay("operators_fields", super::operators_fields);
         replay("upstream_proxy", super::upstream_proxy);
         replay("upstream_url", super::upstream_url);
+        replay("answer_meter", super::answer_meter);
         replay("dump_document", super::dump_document);
     }
 }

@@ -2,10 +2,8 @@
 //!
 //! Nothing here fails: a closed standard error is the operator's choice, and no reason to stop.
 
-use std::fs;
+use std::error::Error;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use codex_process_hardening::Hardened;
@@ -13,24 +11,32 @@ use nix::unistd::geteuid;
 
 use crate::StartError;
 use crate::environment::Environment;
+use crate::ownership::{self, Groups};
 use crate::settings::Authorities;
-
-/// Group and others (inode(7)).
-const WRITABLE_BY_OTHERS: u32 = 0o022;
-const STICKY: u32 = 0o1000;
 
 /// Says why the program ends, with causes and remedy; returns the exit code for it.
 pub fn fatal(error: &anyhow::Error) -> ExitCode {
+    fatal_with(error, None)
+}
+
+/// The same with a remedy for what this crate does not know.
+pub fn fatal_with(error: &anyhow::Error, remedy: Option<&str>) -> ExitCode {
     line(&format!("error: {error}"));
     for cause in error.chain().skip(1) {
         line(&format!("  because: {cause}"));
     }
-    match error.chain().find_map(|cause| cause.downcast_ref::<StartError>()) {
-        Some(start) => {
-            line(&format!("hint: {}", start.hint()));
-            start.exit_code()
-        }
-        None => ExitCode::FAILURE,
+    let start = error.chain().find_map(|cause| cause.downcast_ref::<StartError>());
+    if let Some(hint) = start.map(StartError::hint).or(remedy) {
+        line(&format!("hint: {hint}"));
+    }
+    start.map_or(ExitCode::FAILURE, StartError::exit_code)
+}
+
+/// An error and its causes, in one line.
+pub fn in_one_line(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", in_one_line(cause)),
+        None => error.to_string(),
     }
 }
 
@@ -55,7 +61,7 @@ pub(crate) fn environment(hardened: &Hardened, environment: &Environment) {
 /// Says which files of authorities somebody but root could change, where it is root that trusts them.
 pub(crate) fn authorities(authorities: &[Authorities]) {
     for Authorities { path, named_by } in authorities {
-        if geteuid().is_root() && !is_roots_alone(path) {
+        if geteuid().is_root() && path.exists() && !ownership::is_ours_alone(path, Groups::None) {
             let path = path.display();
             line(&format!("warning: others than root can change {path} ({named_by})"));
             line("  who does can have the key sent to himself: give it to root, mode 644");
@@ -63,22 +69,8 @@ pub(crate) fn authorities(authorities: &[Authorities]) {
     }
 }
 
-/// Whether nobody but root can change the file, by itself, by a folder or by a link on the way to it.
-fn is_roots_alone(path: &Path) -> bool {
-    let (Ok(absolute), Ok(real)) = (std::path::absolute(path), fs::canonicalize(path)) else {
-        return false;
-    };
-    absolute.ancestors().chain(real.ancestors()).all(|part| {
-        fs::symlink_metadata(part).is_ok_and(|facts| {
-            // In a folder with the sticky bit nobody can move what is another's.
-            let is_sticky = facts.is_dir() && facts.mode() & STICKY != 0;
-            let is_closed = facts.mode() & WRITABLE_BY_OTHERS == 0 || is_sticky;
-            facts.uid() == 0 && (facts.is_symlink() || is_closed)
-        })
-    })
-}
-
 /// Says one thing that the operator should know.
 pub(crate) fn line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    // In one write: what others write to the same file, a record say, comes before or after it.
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
@@ -17,6 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::dump::Dump;
+use crate::meter::{Facts, RequestMeter};
 
 /// The client's body, as the upstream's request body.
 #[derive(Debug)]
@@ -46,6 +48,7 @@ struct State {
     moved_at: Instant,
     phase: Phase,
     dump: Dump,
+    meter: RequestMeter,
 }
 
 /// Who has to do something next, or how the body ended.
@@ -66,8 +69,8 @@ pub(crate) enum Phase {
 }
 
 impl Progress {
-    /// The progress of a body of which nothing has been read.
-    pub(crate) fn of(incoming: Incoming) -> Self {
+    /// The progress of a body of which nothing has been read, under these fields.
+    pub(crate) fn of(incoming: Incoming, fields: &HeaderMap) -> Self {
         let phase = if incoming.is_end_stream() { Phase::Ended } else { Phase::UpstreamsTurn };
         Self(Arc::new(Mutex::new(State {
             incoming: Some(incoming),
@@ -76,7 +79,13 @@ impl Progress {
             moved_at: Instant::now(),
             phase,
             dump: Dump::default(),
+            meter: RequestMeter::of(fields),
         })))
+    }
+
+    /// What the body has said so far.
+    pub(crate) fn facts(&self) -> Facts {
+        self.state().meter.facts()
     }
 
     /// From here on what goes up is told to this dump.
@@ -179,6 +188,7 @@ impl State {
                         self.phase = Phase::TooLarge;
                         return Poll::Ready(Some(Err(BrokenOff)));
                     }
+                    self.meter.observe(&data);
                     self.dump.request_data(&data);
                     if ended {
                         self.dump.request_ended();

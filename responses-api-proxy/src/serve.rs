@@ -1,44 +1,58 @@
 //! The life of the process: bind → read the key → write server-info → serve → drain.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use codex_key_custody::ApiKey;
 use codex_peer_identity::Peers;
 use codex_process_hardening::Hardened;
-use codex_proxy_client::ServerInfo;
-use codex_request_log::Writer;
-use nix::unistd::geteuid;
+use codex_request_log::{Hub, Reopener};
+use nix::unistd::{Uid, geteuid};
 use tokio::net::TcpListener;
-use tokio::runtime;
+use tokio::runtime::{self, Runtime};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::Policy;
+use crate::control::{Access, Control, ControlSocket};
 use crate::dump::{self, DumpFolder};
 use crate::environment::Environment;
 use crate::exchange::Proxy;
 use crate::forwarder::Forwarder;
+use crate::in_flight::UnderWay;
 use crate::ledger::Records;
-use crate::server_info_file::ServerInfoFile;
+use crate::published::Published;
+use crate::recording::{self, NewLogFile, Recording};
 use crate::settings::{Authorities, Settings};
 use crate::shares::Shares;
 use crate::stop::Stop;
 use crate::users::Users;
-use crate::{ServeArgs, StartError, listener, report, server, tls};
+use crate::{ServeArgs, StartError, control, daemon, listener, report, server, status, tls};
 
 /// How long the log's last lines may take when nobody reads them.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs the proxy until it is stopped by SIGTERM, SIGINT, SIGHUP or `GET /shutdown`, then until its
-/// connections have ended or been ended. Blocks meanwhile; it brings its own runtime.
+/// connections have ended or been ended. Blocks meanwhile; it brings its own runtime. With `--daemon` it returns
+/// once the proxy runs by itself, or has failed; then that has said why, and the exit code is its own.
 ///
 /// `hardened` is the evidence that this process may hold a key.
 ///
 /// # Errors
 ///
 /// The proxy starts whole or not at all: an error leaves no port, no file and no thread behind.
-pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
+pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<ExitCode, StartError> {
+    if args.daemon && !args.daemon_serving {
+        report::environment(hardened, &Environment::default());
+        return daemon::start(hardened);
+    }
+    let is_daemon = args.daemon;
+    if is_daemon {
+        daemon::begin();
+    }
     let environment = Environment::of(hardened);
     report::environment(hardened, &environment);
     let settings = Settings::resolve(args, &environment)?;
@@ -46,12 +60,13 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
     let peers = peers(&settings.users)?;
     let tls = tls::client_config(&settings.authorities, settings.upstream.is_https())?;
     let dump_folder = settings.dump_dir.as_deref().map(DumpFolder::open).transpose()?;
+    let log_file = settings.log_file.as_deref().map(recording::open).transpose()?;
+    let (log_file, new_log_file) = log_file.unzip();
     let listener = listener::listen(settings.port)?;
     let key = ApiKey::read(std::io::stdin().as_fd(), "API key (it will not be shown): ")?;
     let forwarder = Forwarder::new(&settings, key, tls)?;
 
-    let (log, writer) =
-        Writer::start(std::io::stderr()).map_err(|error| lacking("the log", error))?;
+    let records = Recording::start(&settings, is_daemon, log_file)?;
     let (dumper, dumps) = match dump_folder {
         None => (None, None),
         Some(folder) => {
@@ -61,66 +76,118 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<(), StartError> {
             (Some(dumper), Some(dumps))
         }
     };
-    // Said here, so that no variable decides about it.
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .map_err(|error| lacking("the runtime", error))?;
-    let records = Records { log, dumper };
-    let served =
-        runtime.block_on(run(&settings, &environment, peers, listener, forwarder, records));
+    let runtime = runtime()?;
+    let Recording { log, recorder, hub, metrics, words_to } = records;
+    let start = Start {
+        settings: &settings,
+        environment: &environment,
+        peers,
+        listener,
+        forwarder,
+        hub,
+        records: Records { log, metrics, under_way: UnderWay::default(), dumper },
+        reopener: recorder.reopener(),
+        new_log_file: new_log_file.flatten(),
+        words_to,
+    };
+    let served = runtime.block_on(run(start));
     // A name that is still being resolved must not hold the end up.
     runtime.shutdown_background();
-    writer.finish(LAST_WORDS);
+    // Who reads nothing can't be told of it either.
+    let _ = recorder.finish(LAST_WORDS);
     if let Some(dumps) = dumps {
         dumps.finish(LAST_WORDS);
     }
-    served
+    served.map(|()| ExitCode::SUCCESS)
 }
 
-/// From the first signal that is obeyed to the last connection's end.
-async fn run(
-    settings: &Settings,
-    environment: &Environment,
+fn runtime() -> Result<Runtime, StartError> {
+    // Said here, so that no variable decides about it.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(|error| lacking("the runtime", error))
+}
+
+/// Everything that serving needs.
+struct Start<'start> {
+    settings: &'start Settings,
+    environment: &'start Environment,
     peers: Option<Peers>,
     listener: std::net::TcpListener,
     forwarder: Forwarder,
+    hub: Hub,
     records: Records,
-) -> Result<(), StartError> {
+    /// With a log file.
+    reopener: Option<Reopener>,
+    /// The same, if it was not there before.
+    new_log_file: Option<NewLogFile>,
+    /// With `--daemon`: what its standard error is to be.
+    words_to: Option<OwnedFd>,
+}
+
+/// From the first signal that is obeyed to the last connection's end.
+async fn run(start: Start<'_>) -> Result<(), StartError> {
+    let Start { settings, environment, listener, .. } = start;
     let stop = Stop::default();
-    stop.obey_signals()?;
+    stop.obey_signals(start.reopener)?;
     let listener =
         TcpListener::from_std(listener).map_err(|error| lacking("the listener", error))?;
     let port = listener.local_addr().map_err(|error| lacking("the listener", error))?.port();
-    let server_info = match &settings.server_info {
-        None => None,
-        Some(path) => Some(
-            ServerInfoFile::publish(path.clone(), &server_info(port)?)
-                .map_err(|source| StartError::ServerInfo { path: path.clone(), source })?,
-        ),
+    let access = Access {
+        serving: geteuid(),
+        starter: environment.sudo_uid.map(Uid::from_raw),
+        users: settings.users.clone(),
     };
-    report::line(&forwarder.key().mask(&ready(port, settings, environment)));
-    let proxy = Proxy {
+    let published = Published::publish(settings, &access, port)?;
+    let log = start.records.log.clone();
+    let proxy = Arc::new(Proxy {
         policy: Policy {
             port,
             http_shutdown: settings.http_shutdown,
             users: settings.users.clone(),
             max_body_bytes: settings.max_body_bytes,
         },
-        forwarder,
-        peers,
+        forwarder: start.forwarder,
+        peers: start.peers,
         slots: Shares::new(settings.max_concurrent),
         max_concurrent: settings.max_concurrent,
         open_files: usize::try_from(listener::raise_open_files()).unwrap_or(usize::MAX),
-        records,
+        records: start.records,
         stop,
         exchanges: AtomicU64::new(0),
+    });
+    let standing_facts = status::standing_facts(settings, &access, &published);
+    let Published { named, standing, socket, .. } = published;
+    let (socket_file, socket) = socket.map(ControlSocket::into_parts).unzip();
+    let ended = CancellationToken::new();
+    let control = Control {
+        access,
+        hub: start.hub,
+        proxy: Arc::clone(&proxy),
+        standing_facts,
+        ended: ended.clone(),
     };
+    let control = socket.map(|socket| control::start(socket, control)).transpose();
+    let control = control.map_err(|error| lacking("the control socket", error))?;
+    report::line(&proxy.forwarder.key().mask(&ready(port, settings, environment)));
+    if let Some(words_to) = start.words_to {
+        daemon::leave(words_to.as_fd()).map_err(StartError::Daemon)?;
+    }
+    if let Some(new_log_file) = start.new_log_file {
+        new_log_file.leave();
+    }
     // Nobody is to find a proxy that takes no more requests.
-    let close = move || drop(server_info);
-    server::run(listener, Arc::new(proxy), settings.drain_timeout, close).await;
+    let close = move || drop(named);
+    server::run(listener, proxy, settings.drain_timeout, close).await;
+    log.close(); // No exchange is left: who follows gets what is still on its way, and then the end.
+    ended.cancel();
+    if let Some(control) = control {
+        let _ = spawn_blocking(|| control.join()).await; // Its end is all there is to know.
+    }
+    drop((standing, socket_file));
     Ok(())
 }
 
@@ -136,25 +203,8 @@ fn peers(users: &Users) -> Result<Option<Peers>, StartError> {
     }
 }
 
-fn lacking(what: &'static str, error: std::io::Error) -> StartError {
+pub(crate) fn lacking(what: &'static str, error: std::io::Error) -> StartError {
     StartError::Resources { what, source: error.into() }
-}
-
-fn server_info(port: u16) -> Result<ServerInfo, StartError> {
-    let mut instance = [0; 16];
-    getrandom::fill(&mut instance)
-        .map_err(|error| StartError::Resources { what: "a random number", source: error.into() })?;
-    let uid = geteuid().as_raw();
-    Ok(ServerInfo {
-        port,
-        pid: std::process::id(),
-        base_url: format!("http://127.0.0.1:{port}/v1"),
-        uid,
-        listener_uid: uid,
-        instance: format!("{:032x}", u128::from_ne_bytes(instance)),
-        started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    })
 }
 
 /// One line: address, upstream, pid, who may use it, and each hop and authority that is not the default.

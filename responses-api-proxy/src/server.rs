@@ -102,9 +102,10 @@ async fn accept(listener: &TcpListener, proxy: &Arc<Proxy>, connections: &TaskTr
                 };
                 let link = Link::of(stream, peer, proxy.slots.of(peer));
                 let proxy = Arc::clone(proxy);
+                let connected = proxy.records.metrics.connected();
                 connections.spawn(async move {
                     connection::serve(proxy, link).await;
-                    drop(entered);
+                    drop((entered, connected));
                 });
             }
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {} // That client has left.

@@ -2,20 +2,22 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use codex_proxy_client::ServerInfo;
 
+use crate::placed_file::PlacedFile;
+
 /// A published server-info file. Dropped, it removes the file, unless another has taken its place.
 #[derive(Debug)]
-pub(crate) struct ServerInfoFile {
-    path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
-}
+pub(crate) struct ServerInfoFile(PlacedFile);
 
 impl ServerInfoFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0.path
+    }
+
     /// Writes `info` to `path`, whose folders are made where they are missing.
     ///
     /// A reader sees the old file or the new one, never a part. Whatever stands at `path` is
@@ -32,17 +34,7 @@ impl ServerInfoFile {
         file.write_all(info.to_line().as_bytes())?;
         let file = file.persist(&path).map_err(|error| error.error)?;
         let facts = file.metadata()?;
-        Ok(Self { path, identity: (facts.dev(), facts.ino()) })
-    }
-}
-
-impl Drop for ServerInfoFile {
-    fn drop(&mut self) {
-        let still_ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|facts| (facts.dev(), facts.ino()) == self.identity);
-        if still_ours {
-            let _ = fs::remove_file(&self.path);
-        }
+        Ok(Self(PlacedFile::new(path, &facts)))
     }
 }
 
@@ -57,6 +49,7 @@ mod tests {
             port: 1,
             pid: 2,
             base_url: String::new(),
+            control_socket: None,
             uid: 3,
             listener_uid: 3,
             instance: String::new(),

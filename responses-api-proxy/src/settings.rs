@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use codex_request_log::{Format, LogFileError};
+
+use crate::control::ControlSocketError;
 use crate::dump::DumpFolderError;
 use crate::environment::Environment;
 use crate::field_rules::FieldRules;
@@ -20,6 +23,11 @@ pub(crate) struct Settings {
     pub(crate) http_shutdown: bool,
     /// Where each exchange is to be written.
     pub(crate) dump_dir: Option<PathBuf>,
+    /// Where each exchange leaves a line.
+    pub(crate) log_file: Option<PathBuf>,
+    pub(crate) log_format: Format,
+    /// Where the operator wants it; else it stands in the run folder.
+    pub(crate) control_socket: Option<PathBuf>,
     pub(crate) upstream: UpstreamUrl,
     /// The hop before the upstream, if there is one.
     pub(crate) upstream_proxy: Option<UpstreamProxy>,
@@ -68,25 +76,25 @@ impl Settings {
             .chain(environment.authorities.iter().cloned())
             .map(|(named_by, path)| Authorities { path, named_by })
             .collect();
-        let dump_dir = match args.dump_dir {
-            None => None,
-            Some(path) => Some(
-                std::path::absolute(&path)
-                    .map_err(|source| DumpFolderError::Open { path, source })?,
-            ),
-        };
-        let server_info = match args.server_info {
-            None => None,
-            Some(path) => Some(
-                std::path::absolute(&path)
-                    .map_err(|source| StartError::ServerInfo { path, source })?,
-            ),
-        };
+        let dump_dir = absolute(args.dump_dir, |path, source| {
+            StartError::from(DumpFolderError::Open { path, source })
+        })?;
+        let server_info =
+            absolute(args.server_info, |path, source| StartError::ServerInfo { path, source })?;
+        let log_file = absolute(args.log_file, |path, source| {
+            StartError::from(LogFileError::Unopenable { path, source })
+        })?;
+        let control_socket = absolute(args.control_socket, |path, source| {
+            StartError::from(ControlSocketError::Make { path, source })
+        })?;
         Ok(Self {
             port: args.port,
             server_info,
             http_shutdown: args.http_shutdown,
             dump_dir,
+            log_file,
+            log_format: args.log_format.into(),
+            control_socket,
             upstream,
             upstream_proxy,
             authorities,
@@ -99,6 +107,15 @@ impl Settings {
             max_concurrent: usize::from(args.max_concurrent),
         })
     }
+}
+
+/// A path that will still lead to the same place when we are elsewhere.
+fn absolute(
+    path: Option<PathBuf>,
+    error: impl FnOnce(PathBuf, std::io::Error) -> StartError,
+) -> Result<Option<PathBuf>, StartError> {
+    let Some(path) = path else { return Ok(None) };
+    std::path::absolute(&path).map(Some).map_err(|source| error(path, source))
 }
 
 /// A URL that can't be used, as it may be printed: without a password that is in it.

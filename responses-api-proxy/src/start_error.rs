@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use codex_key_custody::CustodyError;
 use codex_peer_identity::IdentityError;
 use codex_process_hardening::HardeningError;
+use codex_request_log::LogFileError;
 use thiserror::Error;
 
+use crate::control::ControlSocketError;
 use crate::dump::DumpFolderError;
 use crate::field_rules::FieldError;
 use crate::upstream_proxy::UpstreamProxyError;
@@ -100,6 +102,21 @@ pub enum StartError {
     /// `--dump-dir` can't be used.
     #[error(transparent)]
     Dumps(#[from] DumpFolderError),
+    /// `--log-file` can't be used.
+    #[error(transparent)]
+    LogFile(#[from] LogFileError),
+    /// Others could make another file of the one that `--log-file` names.
+    #[error("other accounts can change what {path} leads to", path = path.display())]
+    LogFolder {
+        /// The log file.
+        path: PathBuf,
+    },
+    /// `--control-socket` can't be used.
+    #[error(transparent)]
+    ControlSocket(#[from] ControlSocketError),
+    /// `--daemon`: the process that is to stay could not be started, or set free.
+    #[error("the proxy could not be left running on its own")]
+    Daemon(#[source] std::io::Error),
     /// Something that only a lack of resources explains.
     #[error("{what} could not be set up")]
     Resources {
@@ -147,6 +164,14 @@ impl StartError {
             },
             Self::ServerInfo { .. } => "name a file in a folder that this account may write to",
             Self::Dumps(error) => error.hint(),
+            Self::LogFile(error) => error.hint(),
+            Self::LogFolder { .. } => {
+                "name a file in a folder where, and on the way to which, only root and this account may write"
+            }
+            Self::ControlSocket(error) => error.hint(),
+            Self::Daemon(_) => {
+                "run it without --daemon, in the background or under a service manager"
+            }
             Self::Resources { .. } => {
                 "see whether the machine is out of memory, processes or open files; else this is a defect"
             }

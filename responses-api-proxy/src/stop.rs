@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use codex_request_log::Reopener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -51,13 +52,17 @@ impl Stop {
         self.aborting.cancelled().await;
     }
 
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.is_cancelled()
+    }
+
     pub(crate) fn is_aborting(&self) -> bool {
         self.aborting.is_cancelled()
     }
 
-    /// From now on SIGTERM and SIGINT drain, and once that is under way, abort. SIGHUP drains, unless it was
-    /// ignored when we were started (`nohup`).
-    pub(crate) fn obey_signals(&self) -> Result<(), StartError> {
+    /// From now on SIGTERM and SIGINT drain, and once that is under way, abort. SIGHUP opens the log file anew, as
+    /// logrotate wants it; without one it drains, unless it was ignored when we were started (`nohup`).
+    pub(crate) fn obey_signals(&self, log_file: Option<Reopener>) -> Result<(), StartError> {
         let on = |kind| {
             signal(kind).map_err(|source| StartError::Resources {
                 what: "signal handling",
@@ -68,7 +73,14 @@ impl Stop {
         let _ = on(SignalKind::from_raw(nix::libc::SIGXFSZ))?;
         let mut terminate = on(SignalKind::terminate())?;
         let mut interrupt = on(SignalKind::interrupt())?;
-        if !hangup_is_ignored() {
+        if let Some(log_file) = log_file {
+            let mut hangup = on(SignalKind::hangup())?;
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    log_file.reopen();
+                }
+            });
+        } else if !hangup_is_ignored() {
             let mut hangup = on(SignalKind::hangup())?;
             let stop = self.clone();
             tokio::spawn(async move {

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use codex_request_log::{Outcome, Reason};
+use codex_request_log::{Outcome, Reason, rfc3339};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::json;
 
@@ -80,7 +80,7 @@ impl Document {
         write!(
             out,
             r#"{{"id":{id},"started_at":"{}","uid":{},"request":{{"method":{},"path":{},"headers":{},"body":"#,
-            humantime::format_rfc3339_millis(*started_at),
+            rfc3339(*started_at),
             json!(uid),
             secrets.shown(method.as_str().as_bytes()),
             secrets.shown(target.to_string().as_bytes()),
@@ -149,7 +149,7 @@ impl Document {
 
 /// Sorts by time, and is this exchange's alone: the time, the process and the number in it.
 fn name(beginning: &Beginning) -> String {
-    let time = humantime::format_rfc3339_millis(beginning.started_at).to_string();
+    let time = rfc3339(beginning.started_at).to_string();
     let time = time.replace(['-', ':'], "");
     format!("{time}-{}-{:08}.json", std::process::id(), beginning.id)
 }
