@@ -1,6 +1,12 @@
 //! What was typed.
 
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
+use codex_request_log::Outcome;
 use codex_responses_api_proxy::ServeArgs;
 
 /// The key guard for Codex: an agent uses your OpenAI API key and can't read it
@@ -48,4 +54,208 @@ pub(crate) enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Show the proxies that run: where, for whom, how protected, and what they have done
+    #[command(after_help = STATUS_HELP)]
+    Status(StatusArgs),
+    /// Show who used the key, for which model, how much and how it ended
+    #[command(after_help = LOG_HELP)]
+    Log(LogArgs),
+    /// Stop the proxy: nothing new is accepted, running answers may end
+    #[command(after_help = STOP_HELP)]
+    Stop(StopArgs),
+    /// Print the completions of a shell
+    #[command(after_help = COMPLETION_HELP)]
+    Completion {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+}
+
+const STATUS_HELP: &str = "\
+Examples:
+  codex proxy status
+  codex proxy status --json | jq '.proxies[].status.counters'
+
+Exit codes: 0 every proxy found runs, 1 none was found, or one does not run or is not to be trusted, 2 wrong usage.";
+
+const LOG_HELP: &str = "\
+Examples:
+  codex proxy log -f
+  codex proxy log --since 1h --outcome refused --json | jq
+  codex proxy log --file /var/log/codex-proxy.jsonl --user alice -n 1000
+
+TIME is like 10m or 2h, which counts back from now (a bare number counts seconds), or like 2027-01-15 or 2027-01-15T08:00:00Z. All times are in UTC.
+Exit codes: 0 shown (with -f: the proxy has ended), 1 failed, 2 wrong usage, 130 ended with ^C.";
+
+const STOP_HELP: &str = "\
+Examples:
+  codex proxy stop
+  codex proxy stop --now
+
+It returns once the proxy's process is gone.
+Exit codes: 0 stopped, 1 failed, 2 wrong usage, 130 ended with ^C (the proxy stops nevertheless).";
+
+const COMPLETION_HELP: &str = "\
+Examples:
+  codex proxy completion bash >~/.local/share/bash-completion/completions/codex
+  codex proxy completion fish >~/.config/fish/completions/codex.fish
+
+They are for the name that the program was called by. For bash and fish the file's name must be that name, too.";
+
+/// Which proxy is meant.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct Which {
+    /// The proxy that wrote this file [default: CODEX_PROXY_SERVER_INFO, else those in the run folders]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) server_info: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct LogArgs {
+    /// At most so many records of the past
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = count, allow_hyphen_values = true)]
+    pub(crate) lines: usize,
+
+    /// Go on with what comes, until the proxy ends or ^C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// One JSON object a line instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Requests since then
+    #[arg(long, value_name = "TIME", value_parser = since, allow_hyphen_values = true)]
+    pub(crate) since: Option<SystemTime>,
+
+    /// Requests of this account
+    #[arg(long, value_name = "NAME|UID")]
+    pub(crate) user: Option<String>,
+
+    /// Requests for this model
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+
+    /// Requests that ended like this
+    #[arg(long, value_name = "WORD", value_parser = outcome())]
+    pub(crate) outcome: Option<Outcome>,
+
+    /// Read a file that --log-file wrote instead of asking a proxy
+    #[arg(long, value_name = "FILE", conflicts_with = "server_info")]
+    pub(crate) file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct StopArgs {
+    /// Cut running answers instead of letting them end
+    #[arg(long)]
+    pub(crate) now: bool,
+
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "write a number like 50".to_owned())
+}
+
+/// A time back from now, or a moment.
+fn since(text: &str) -> Result<SystemTime, String> {
+    since_of(text, SystemTime::now())
+}
+
+fn since_of(text: &str, now: SystemTime) -> Result<SystemTime, String> {
+    let of_day = |_| humantime::parse_rfc3339(&format!("{text}T00:00:00Z"));
+    if let Ok(moment) = humantime::parse_rfc3339_weak(text).or_else(of_day) {
+        return Ok(moment);
+    }
+    let back = match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    let back = back.ok_or("write it like 10m, 2h, 2027-01-15 or 2027-01-15T08:00:00Z")?;
+    // Longer ago than any clock goes back: since ever.
+    Ok(now.checked_sub(back).unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH))
+}
+
+/// Its words, which help and completions show, too.
+fn outcome() -> impl TypedValueParser<Value = Outcome> {
+    let words = Outcome::ALL.iter().map(|outcome| outcome.code());
+    PossibleValuesParser::new(words).try_map(|word: String| word.parse::<Outcome>())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_time_counts_back_from_now_or_is_a_moment() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        for (text, expected) in [
+            ("10m", Some(999_400)),
+            ("2h", Some(992_800)),
+            ("1h 30m", Some(994_600)),
+            ("90", Some(999_910)),
+            ("1000y", Some(0)),
+            ("1970-01-02T00:00:00Z", Some(86_400)),
+            ("1970-01-02 00:00:01", Some(86_401)),
+            ("2027-01-15", Some(1_799_971_200)),
+            ("1970-01-02", Some(86_400)),
+            ("2027-13-15", None),
+            ("2027-1-5", None),
+            ("soon", None),
+            ("-1", None),
+            ("-1h", None),
+            ("", None),
+        ] {
+            let seen = since_of(text, at(1_000_000)).ok();
+            assert_eq!(seen, expected.map(at), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_less_than_nothing_is_told_how_to_write_it() {
+        for (flag, value, expected) in [
+            ("--since", "-1h", "write it like 10m, 2h, 2027-01-15 or 2027-01-15T08:00:00Z"),
+            ("-n", "-1", "write a number like 50"),
+        ] {
+            let arguments = ["codex", "proxy", "log", flag, value];
+            let error = Args::try_parse_from(arguments).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_outcome_can_be_asked_for_and_no_other_word() {
+        for outcome in Outcome::ALL {
+            let arguments = ["codex", "proxy", "log", "--outcome", outcome.code()];
+            assert!(Args::try_parse_from(arguments).is_ok(), "{outcome:?}");
+        }
+        assert!(Args::try_parse_from(["codex", "proxy", "log", "--outcome", "lost"]).is_err());
+    }
 }

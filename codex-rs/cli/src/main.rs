@@ -5,31 +5,48 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod commands;
 #[cfg(feature = "demo")]
 mod demo;
 
 use std::process::ExitCode;
 
-use args::{Args, Program};
+use args::{Args, Program, Verb};
 use clap::Parser;
 use codex_process_hardening::Hardened;
 use codex_responses_api_proxy::{StartError, report, serve};
+use commands::End;
+
+/// What a shell says of a program that ^C has ended: 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     // First, while this is the only thread: no core dump, no ptrace, no LD_* variables.
     let hardened =
         codex_process_hardening::harden().map_err(|error| StartError::from(error).into());
     match hardened.and_then(|hardened| run(Args::parse(), &hardened)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report::fatal(&error),
+        Ok(code) => code,
+        Err(error) => report::fatal_with(&error, commands::hint(&error).as_deref()),
     }
 }
 
-fn run(args: Args, hardened: &Hardened) -> anyhow::Result<()> {
+fn run(args: Args, hardened: &Hardened) -> anyhow::Result<ExitCode> {
     let Program::Proxy(proxy) = args.program;
     match proxy.verb {
         None => Ok(serve(proxy.serve, hardened)?),
         #[cfg(feature = "demo")]
-        Some(args::Verb::Demo { json }) => demo::run(json, hardened),
+        Some(Verb::Demo { json }) => demo::run(json, hardened).map(|()| ExitCode::SUCCESS),
+        Some(Verb::Status(args)) => commands::status(args).map(code),
+        Some(Verb::Log(args)) => commands::log(args).map(code),
+        Some(Verb::Stop(args)) => commands::stop(args).map(code),
+        Some(Verb::Completion { shell }) => commands::completion(shell).map(code),
+    }
+}
+
+fn code(end: End) -> ExitCode {
+    match end {
+        End::Done => ExitCode::SUCCESS,
+        End::No => ExitCode::FAILURE,
+        End::Interrupted => ExitCode::from(INTERRUPTED),
     }
 }
