@@ -158,7 +158,8 @@ fn upstream_of_any_length() -> String {
         }
         let asked = text(&got);
         let length = asked.rsplit("\r\n\r\n").next().unwrap().trim_end_matches('!');
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
         let _ = stream.write_all(head.as_bytes());
         let _ = stream.write_all(&vec![b'x'; length.parse().unwrap()]);
     })
@@ -191,7 +192,7 @@ fn a_client_that_reads_late_gets_the_end_of_its_answer() {
     drop(clients);
     let (status, said) = proxy.ended();
     assert!(status.success());
-    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(failures(&said).is_empty(), "{said}");
 }
 
 /// A socket that is closed over unread bytes is reset, and the reset takes the answer's end with it.

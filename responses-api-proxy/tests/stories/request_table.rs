@@ -157,7 +157,7 @@ fn the_reference_page_explains_every_code() {
     let reasons = concat!(env!("CARGO_MANIFEST_DIR"), "/../codex-rs/request-log/src/reason.rs");
     let reasons = fs::read_to_string(reasons).unwrap();
     let codes: Vec<&str> =
-        reasons.lines().filter_map(|line| line.split_once("=> \"")?.1.split('"').next()).collect();
+        reasons.lines().filter_map(|line| line.split_once(" = \"")?.1.split('"').next()).collect();
     assert!(codes.contains(&"foreign_host"), "{codes:?}");
     for code in codes {
         assert!(

@@ -177,6 +177,12 @@ impl Drop for Proxy {
     }
 }
 
+/// What a proxy said after the ready line, but for exchanges that completed and have no more to say.
+pub(crate) fn failures(said: &str) -> Vec<&str> {
+    let after = said.lines().skip_while(|line| !line.starts_with("ready: ")).skip(1);
+    after.filter(|line| !line.contains(" completed ") || line.contains(" response_")).collect()
+}
+
 /// Runs the program to its end with this on its standard input.
 pub(crate) fn run(flags: &[&str], input: &[u8]) -> Output {
     let mut child = program()
