@@ -32,17 +32,15 @@ cd
 [ ! -e /usr/local/bin/codex ]
 sudo install -o root -m 755 /mnt/built/codex /usr/local/bin/codex
 
-# 2. The proxy as root.
-printenv OPENAI_API_KEY | sudo codex responses-api-proxy --http-shutdown \
-  --server-info /tmp/server-info.json \
-  --upstream-url "$UPSTREAM_URL" --upstream-ca /mnt/built/authority.pem &
-started=$!
+# 2. The proxy as root. The command returns when it serves.
+printenv OPENAI_API_KEY | sudo codex responses-api-proxy --http-shutdown --server-info /tmp/server-info.json --daemon \
+  --upstream-url "$UPSTREAM_URL" --upstream-ca /mnt/built/authority.pem
 unset OPENAI_API_KEY
-for _ in $(seq 200); do [ -s /tmp/server-info.json ] && break; sleep 0.05; done
 
 # 3. Its port, read from the file.
 PORT=$(sed -n 's/.*"port":\([0-9]*\).*/\1/p' /tmp/server-info.json)
 PID=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' /tmp/server-info.json)
+trap 'sudo kill "$PID"' EXIT # Of a run that fails nothing stays.
 echo "proxy uid $(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$PID/status")"
 if cat "/proc/$PID/environ" >/dev/null 2>&1; then echo "memory open"; else echo "memory closed"; fi
 
@@ -53,10 +51,10 @@ said=$(/mnt/node_modules/.bin/codex exec --skip-git-repo-check \
   'say hi' </dev/null)
 echo "codex said $said"
 
-# 5. The end.
+# 5. The end. It is nobody's child here, so it may stay a zombie (proc(5): state Z, X).
 curl --fail --silent --show-error "http://127.0.0.1:$PORT/shutdown"
-code=0
-wait "$started" || code=$?
-echo "exit $code"
+runs() { grep -qs $'^State:\t[^ZX]' "/proc/$PID/status"; }
+for _ in $(seq 400); do runs || break; sleep 0.05; done
+if runs; then echo "process left"; else echo "process gone"; trap - EXIT; fi
 if [ -e /tmp/server-info.json ]; then echo "file left"; else echo "file gone"; fi
 AS_THE_USER

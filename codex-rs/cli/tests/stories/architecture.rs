@@ -70,7 +70,7 @@ fn files(folder: &Path) -> BTreeSet<String> {
         let name = path.file_stem().unwrap().to_str().unwrap();
         if path.is_dir() {
             names.append(&mut files(&path));
-        } else if !["lib", "main", "error"].contains(&name) {
+        } else if !["lib", "main", "error", "tests"].contains(&name) {
             names.insert(name.to_owned());
         }
     }

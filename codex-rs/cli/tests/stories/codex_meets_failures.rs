@@ -17,17 +17,10 @@ use crate::codex_texts::*;
 use crate::real_codex::{SAID, missing, pointing};
 use crate::support::*;
 
-/// The whole turn has gone through, and Codex with it.
-pub(crate) const LEFT_AFTER_ALL: &str = " client_left 200 ";
-
 /// Ends the proxy; each of its records must have this reason.
 fn recorded(proxy: Proxy, told: Told, records: usize) {
-    let ready = proxy.ready.clone();
     let said = proxy.stop();
-    let after = said.lines().skip_while(|line| *line != ready).skip(1);
-    // Codex may leave between the last event and the end of its answer.
-    let after: Vec<&str> =
-        after.filter(|line| told.record != NONE || !line.contains(LEFT_AFTER_ALL)).collect();
+    let after = failures(&said);
     let word = format!(" {} ", told.record);
     let count = after.iter().filter(|line| line.contains(&word)).count();
     let expected = if told.record == NONE { 0 } else { records };

@@ -15,7 +15,7 @@ pub(crate) const fn told(says: &'static str, record: &'static str) -> Told {
     Told { says, record }
 }
 
-/// There is no record: the proxy did its duty, or was never asked.
+/// The record has no reason: the proxy did its duty, or was never asked.
 pub(crate) const NONE: &str = "–";
 
 // What the upstream answers.
@@ -33,8 +33,10 @@ pub(crate) const BAD_GATEWAY: Told = told(
     "unexpected status 502 Bad Gateway: …, url: http://127.0.0.1:…/v1/responses, request id: …",
     NONE,
 );
-pub(crate) const UNFINISHED: Told =
-    told("stream disconnected before completion: stream closed before response.completed", NONE);
+pub(crate) const UNFINISHED: Told = told(
+    "stream disconnected before completion: stream closed before response.completed",
+    "response_unfinished",
+);
 pub(crate) const CUT: Told = told(
     "stream disconnected before completion: Transport error: network error: error decoding response body",
     "upstream_cut",

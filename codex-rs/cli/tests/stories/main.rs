@@ -2,16 +2,20 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
+mod codex_is_metered;
 mod codex_meets_failures;
 mod codex_process;
 mod codex_texts;
+mod daemon;
 mod demo_shows_the_whole_path;
 mod multitool;
+mod private_namespace;
 mod real_codex;
 mod recipe_with_sudo;
 #[path = "../../../../responses-api-proxy/tests/stories/support.rs"]
 #[allow(dead_code, reason = "shared with the proxy's own stories, which use all of it")]
 mod support;
+mod verbs;
 
 /// The proxy inside the multitool, and the arguments before its flags.
 const PROXY: (&str, &[&str]) = (env!("CARGO_BIN_EXE_codex"), &["responses-api-proxy"]);

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use codex_mock_upstream::Scenario;
-use nix::unistd::geteuid;
 
+use crate::private_namespace;
 use crate::real_codex;
 use crate::support::*;
 
@@ -23,8 +23,7 @@ fn the_script_is_the_readmes_recipe() {
     let readme = fs::read_to_string(readme).unwrap();
     for command in [
         "sudo install -o root -m 755 ",
-        "printenv OPENAI_API_KEY | sudo codex responses-api-proxy --http-shutdown ",
-        "--server-info /tmp/server-info.json",
+        "printenv OPENAI_API_KEY | sudo codex responses-api-proxy --http-shutdown --server-info /tmp/server-info.json --daemon",
         "unset OPENAI_API_KEY",
         r#"PORT=$(sed -n 's/.*"port":\([0-9]*\).*/\1/p' /tmp/server-info.json)"#,
         r#"-c 'model_provider="openai-proxy"' \"#,
@@ -35,27 +34,14 @@ fn the_script_is_the_readmes_recipe() {
     }
 }
 
-fn missing() -> Option<&'static str> {
-    let has = |program: &str| {
-        std::env::var_os("PATH").is_some_and(|path| {
-            std::env::split_paths(&path).any(|folder| folder.join(program).exists())
-        })
-    };
-    if !geteuid().is_root() {
-        Some("it makes users in a private mount namespace: run the tests as root")
-    } else if !["sudo", "unshare", "useradd", "setpriv", "curl"].iter().all(|program| has(program))
-    {
-        Some(
-            "it needs sudo, util-linux, passwd and curl: `apt-get install sudo util-linux passwd curl`",
-        )
-    } else {
-        real_codex::missing()
-    }
+fn missing() -> Option<String> {
+    let programs = ["sudo", "unshare", "useradd", "setpriv", "curl"];
+    private_namespace::missing(&programs).or_else(|| real_codex::missing().map(str::to_owned))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_with_sudo_runs_the_proxy_as_root_and_uses_it() {
-    if !can_run(missing()) {
+    if !can_run(missing().as_deref()) {
         return;
     }
     let upstream = tls_upstream(Scenario::Turn).await;
@@ -78,7 +64,7 @@ async fn an_account_with_sudo_runs_the_proxy_as_root_and_uses_it() {
         "proxy uid 0",
         "memory closed",
         "codex said The key stayed with the proxy.",
-        "exit 0",
+        "process gone",
         "file gone",
     ] {
         assert!(shown.lines().any(|line| line == fact), "no {fact:?} in {shown}\n{said}");
