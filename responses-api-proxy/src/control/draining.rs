@@ -8,7 +8,8 @@ use http_body_util::channel::Channel;
 
 use super::Control;
 
-/// Stops the proxy. The body says how many exchanges are left, and ends when the proxy does.
+/// Stops the proxy. The body says how many exchanges are left once the port is closed and server-info is gone, and ends
+/// when the proxy does.
 ///
 /// Who stops listening does not change what was begun.
 pub(super) fn drain(control: &Arc<Control>, now: bool) -> Channel<Bytes> {
@@ -20,7 +21,9 @@ pub(super) fn drain(control: &Arc<Control>, now: bool) -> Channel<Bytes> {
     let (mut lines, body) = Channel::new(1);
     let mut count = control.proxy.records.under_way.count();
     let ended = control.ended.clone();
+    let stop = control.proxy.stop.clone();
     tokio::spawn(async move {
+        stop.closed().await; // Who has read a line can rely on it: nobody new comes in.
         loop {
             let exchanges = *count.borrow_and_update();
             // Plain numbers: nothing that JSON could refuse.
