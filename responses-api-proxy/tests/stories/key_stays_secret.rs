@@ -24,7 +24,7 @@ fn as_ordinary_account(command: &mut Command) -> &mut Command {
 /// The program where any account may run it: a build folder may be closed to others.
 fn copied_program(folder: &Path) -> Command {
     let copy = folder.join("proxy");
-    fs::copy(crate::PROXY.0, &copy).unwrap();
+    copy_program(&copy);
     for path in [folder, &copy] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }

@@ -27,6 +27,13 @@ pub(crate) fn program() -> Command {
     command
 }
 
+/// Copies the program. Another process does it: one that a test beside this one starts meanwhile would have our open copy,
+/// and what is open for writing can't be run (ETXTBSY, execve(2)).
+pub(crate) fn copy_program(to: &Path) {
+    let copied = Command::new("cp").arg(crate::PROXY.0).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
 /// Takes away the variables that the proxy would warn about or believe.
 pub(crate) fn clean(mut command: Command) -> Command {
     for name in [

@@ -48,7 +48,7 @@ fn machines_get_one_object_a_line() {
 fn an_ordinary_account_sees_that_the_proxys_memory_is_closed_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("codex");
-    fs::copy(crate::PROXY.0, &program).unwrap();
+    copy_program(&program);
     for path in [folder.path(), &program] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }

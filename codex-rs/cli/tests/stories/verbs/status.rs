@@ -165,7 +165,7 @@ async fn another_account_learns_nothing_and_stops_nothing() {
     let upstream = upstream(Scenario::Turn).await;
     let watched = Watched::start(&upstream);
     let program = watched.folder.path().join("codex");
-    fs::copy(crate::PROXY.0, &program).unwrap();
+    copy_program(&program);
     for path in [watched.folder.path(), &program] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
