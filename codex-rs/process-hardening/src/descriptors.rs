@@ -15,17 +15,19 @@ const OPEN: &str = "/dev/fd";
 const STANDARD: i32 = 3;
 
 /// From here on, programs that this one starts get its standard input, output and error, and no other descriptor that
-/// is open now.
+/// is open now, but for one that may be `handed_on`.
 ///
 /// # Errors
 ///
 /// What is open can't be told.
-pub fn keep_descriptors() -> io::Result<()> {
+pub fn keep_descriptors(handed_on: Option<i32>) -> io::Result<()> {
     // All of them first: the folder itself is one while it is read.
     let open: Vec<i32> = fs::read_dir(OPEN)?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
-    open.into_iter().filter(|descriptor| *descriptor >= STANDARD).for_each(close_on_exec::set);
+    open.into_iter()
+        .filter(|descriptor| *descriptor >= STANDARD && Some(*descriptor) != handed_on)
+        .for_each(close_on_exec::set);
     Ok(())
 }
 
@@ -46,7 +48,7 @@ mod close_on_exec {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, AsRawFd};
 
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
@@ -59,7 +61,9 @@ mod tests {
         for end in [&reader, &writer] {
             assert_eq!(flags(end), 0);
         }
-        keep_descriptors().unwrap();
+        keep_descriptors(Some(writer.as_raw_fd())).unwrap();
+        assert_eq!([flags(&reader), flags(&writer)], [FdFlag::FD_CLOEXEC.bits(), 0]);
+        keep_descriptors(None).unwrap();
         for end in [&reader, &writer] {
             assert_eq!(flags(end), FdFlag::FD_CLOEXEC.bits());
         }
