@@ -10,7 +10,7 @@ use crate::MAX_KEY_BYTES;
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum CustodyError {
     /// Nothing, or nothing but one line end, arrived.
-    #[error("no API key arrived on standard input")]
+    #[error("no API key arrived")]
     Empty,
     /// More bytes than any key has.
     #[error("the API key is longer than {MAX_KEY_BYTES} bytes")]
@@ -21,21 +21,24 @@ pub enum CustodyError {
     /// A byte that no bearer token has (RFC 6750 section 2.1, `b64token`).
     #[error("the API key has an unexpected byte at offset {offset}")]
     BadByte {
-        /// Counted from 0 at the first byte of standard input.
+        /// Counted from 0 at the first byte of the input.
         offset: usize,
     },
     /// Something follows the first line end.
-    #[error("standard input holds more than one line")]
+    #[error("more than one line arrived in place of an API key")]
     MoreThanOneLine,
-    /// ^C at the prompt.
+    /// ^C at the prompt, or nobody waits for the key any more.
     #[error("interrupted while asking for the API key")]
     Interrupted,
     /// read(2) failed.
-    #[error("standard input could not be read")]
+    #[error("the API key could not be read")]
     Read(#[source] Errno),
     /// The terminal's echo could not be switched off.
     #[error("the terminal could not be told to hide what is typed")]
     Terminal(#[source] Errno),
+    /// There is no memory to put it in.
+    #[error("no memory could be had for the API key")]
+    Page(#[source] Errno),
     /// mlock(2) failed: the key could have been written to swap.
     #[error("the memory that is to hold the API key could not be locked")]
     Lock(#[source] Errno),
@@ -48,7 +51,9 @@ impl CustodyError {
             Self::Empty => {
                 "see whether the variable or file that it comes from is empty, or start this at a terminal to be asked"
             }
-            Self::Read(_) => "pipe the key in, or start this at a terminal to be asked for it",
+            Self::Read(_) => {
+                "pipe the key in, name a file with --key-file, or start this at a terminal to be asked for it"
+            }
             Self::Interrupted => "nothing was started",
             Self::TooLongToType => "pipe the key in instead of typing it",
             Self::TooLong => "pipe the key alone, not the file or the JSON that it stands in",
@@ -57,8 +62,9 @@ impl CustodyError {
             }
             Self::MoreThanOneLine => "pipe the key alone, with at most one line end after it",
             Self::Terminal(_) => "pipe the key in instead of typing it",
+            Self::Page(_) => "see whether the machine is out of memory; else this is a defect",
             Self::Lock(_) => {
-                "allow this account to lock memory: `ulimit -l` should show 8192 or more"
+                "allow this account to lock memory: `ulimit -l` should show 64 or more; or accept with --allow-unlocked-key that the key may be written to swap"
             }
         }
     }

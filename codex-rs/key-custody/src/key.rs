@@ -3,67 +3,62 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
-use http::HeaderValue;
-use zeroize::Zeroizing;
+use nix::errno::Errno;
+use nix::unistd;
 
 use crate::mask::{self, Masker};
-use crate::read::{self, BEARER};
-use crate::{CustodyError, mlock, tty};
+use crate::page::{BlankPage, PageKind, SecretPage};
+use crate::{CustodyError, KeyInput, read, tty};
 
 /// An API key in custody.
 ///
-/// It has no `Clone`, `Display` or `Serialize`, and `Debug` shows nothing of it. The one way to its
-/// bytes is a field's value: [`ApiKey::authorization`] or [`ApiKey::bare`].
+/// It has no `Clone`, `Display` or `Serialize`, and `Debug` shows nothing of it. Its bytes leave this crate in two ways
+/// only: into the upstream's stream in place of a placeholder ([`KeyedHeads`](crate::KeyedHeads)), and by
+/// [`ApiKey::hand_over`] to another process that takes it into custody.
 ///
-/// The key lives as long as the process: the HTTP client wants a `'static` field value, so the page
-/// is leaked and wiped by nobody but the kernel at exit.
-pub struct ApiKey {
-    /// `Bearer KEY`, leaked and locked.
-    field: &'static str,
-}
+/// Dropped, its page is wiped. Exchanges share it (`Arc`), so that is when the last of them has ended.
+pub struct ApiKey(SecretPage);
 
 impl ApiKey {
-    /// Reads the key from `input`: everything up to its end or, on a terminal, one line that is not
-    /// echoed, after `prompt`.
+    /// Reads a key straight into its page: everything up to the input's end or, on a terminal, one line that is not
+    /// echoed.
     ///
-    /// One line end (LF or CRLF) after the key is dropped. Blocks until the input ends.
+    /// One line end (LF or CRLF) after the key is dropped. Blocks until the input ends or is given up.
     ///
     /// # Errors
     ///
     /// [`CustodyError`] says what is wrong with the input without showing any of it. The terminal is
-    /// as it was before, also after ^C.
-    pub fn read(input: BorrowedFd<'_>, prompt: &str) -> Result<Self, CustodyError> {
-        let hidden = tty::hide_input(input, prompt)?;
-        let mut buffer = Zeroizing::new([0; read::BUFFER_BYTES]);
-        let field_bytes = read::read_field(input, hidden.as_ref(), &mut buffer)?;
-        Self::take(&buffer[..field_bytes])
+    /// as it was before, also after ^C, and what was read is wiped.
+    pub fn read(from: KeyInput<'_>) -> Result<Self, CustodyError> {
+        let mut page = BlankPage::new(read::ROOM_BYTES, from.allow_unlocked)?;
+        let hidden = tty::hide_input(from.input, from.prompt)?;
+        let key_bytes = read::read_key(from, hidden.as_ref(), page.room())?;
+        drop(hidden);
+        Ok(Self(page.seal(key_bytes)?))
     }
 
-    /// Copies `Bearer KEY` to where it will stay. The page is locked before the key is in it.
-    fn take(field: &[u8]) -> Result<Self, CustodyError> {
-        let mut page = vec![0; field.len()].into_boxed_slice();
-        mlock::lock(&mut page).map_err(CustodyError::Lock)?;
-        page.copy_from_slice(field);
-        let page: &'static [u8] = Box::leak(page);
-        let field = std::str::from_utf8(page).expect("`read_field` lets ASCII through only");
-        Ok(Self { field })
+    /// Which memory it stands in.
+    pub fn page(&self) -> PageKind {
+        self.0.kind()
     }
 
-    /// The value of the upstream's `Authorization` field, `Bearer KEY` (RFC 6750 section 2.1).
+    /// Writes the key from its page to a pipe, whose reader is to take it into custody.
     ///
-    /// It borrows the key instead of copying it, and its `Debug` shows `Sensitive`.
-    pub fn authorization(&self) -> HeaderValue {
-        let mut value = HeaderValue::from_static(self.field);
-        value.set_sensitive(true);
-        value
-    }
-
-    /// The key alone, for a field of the upstream's own choosing (`api-key`). As [`ApiKey::authorization`].
-    pub fn bare(&self) -> HeaderValue {
-        let mut value = HeaderValue::from_static(&self.field[BEARER.len()..]);
-        value.set_sensitive(true);
-        value
+    /// # Errors
+    ///
+    /// write(2)'s. A pipe without a reader, say; part of the key may have been written.
+    pub fn hand_over(&self, output: BorrowedFd<'_>) -> nix::Result<()> {
+        let mut left = self.bytes();
+        while !left.is_empty() {
+            match unistd::write(output, left) {
+                Ok(count) => left = &left[count..],
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
     }
 
     /// `text` with every run of 8 or more bytes of the key replaced by `[key]`.
@@ -85,13 +80,14 @@ impl ApiKey {
         Cow::Owned(masked)
     }
 
-    /// Masks the key in a stream that comes in pieces. It compares with the key where it stands.
-    pub fn masker(&self) -> Masker {
-        Masker::of(self.bytes())
+    /// Masks the key in a stream that comes in pieces. It compares with the key where it stands, and does not keep it.
+    pub fn masker(self: &Arc<Self>) -> Masker {
+        Masker::of_key(self)
     }
 
-    fn bytes(&self) -> &'static [u8] {
-        &self.field.as_bytes()[BEARER.len()..]
+    /// The key itself.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.bytes()
     }
 }
 
@@ -114,33 +110,45 @@ mod tests {
 
     /// A key that came the way that every key comes: through a pipe.
     fn read(input: &[u8]) -> Result<ApiKey, CustodyError> {
-        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let (reader, writer) = unistd::pipe().unwrap();
         let input = input.to_vec();
         // A thread, because a pipe holds less than a key that is too long may have.
         let writing = std::thread::spawn(move || {
             let _ = File::from(writer).write_all(&input); // Closed early when the key is too long.
         });
-        let key = ApiKey::read(reader.as_fd(), "");
+        let key = ApiKey::read(KeyInput::of(reader.as_fd()));
         drop(reader);
         writing.join().unwrap();
         key
     }
 
     #[test]
-    fn the_field_is_the_scheme_and_the_key() {
-        let key = read(format!("{KEY}\r\n").as_bytes()).unwrap();
-        let field = key.authorization();
-        assert_eq!(field.as_bytes(), format!("Bearer {KEY}").as_bytes());
-        assert!(field.is_sensitive());
-        assert_eq!(key.bare().as_bytes(), KEY.as_bytes());
-        assert!(key.bare().is_sensitive());
+    fn a_key_that_is_handed_over_arrives_whole() {
+        let longest = "k".repeat(MAX_KEY_BYTES);
+        let key = read(longest.as_bytes()).unwrap();
+        let (reader, writer) = unistd::pipe().unwrap();
+        key.hand_over(writer.as_fd()).unwrap();
+        drop(writer);
+        let again = ApiKey::read(KeyInput::of(reader.as_fd())).unwrap();
+        assert_eq!(again.bytes(), longest.as_bytes());
+        drop(reader);
+        let (_, writer) = unistd::pipe().unwrap();
+        assert_eq!(key.hand_over(writer.as_fd()), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn a_key_that_nobody_waits_for_is_not_read() {
+        let (input, _writer) = unistd::pipe().unwrap();
+        let (given_up, end) = unistd::pipe().unwrap();
+        let from = KeyInput { given_up: Some(given_up.as_fd()), ..KeyInput::of(input.as_fd()) };
+        drop(end);
+        assert_eq!(ApiKey::read(from).unwrap_err(), CustodyError::Interrupted);
     }
 
     #[test]
     fn every_character_of_a_token_is_accepted() {
         let key = "ABCXYZabcxyz0189-._~+/==";
-        let read = read(key.as_bytes()).unwrap();
-        assert_eq!(read.authorization().as_bytes(), format!("Bearer {key}").as_bytes());
+        assert_eq!(read(key.as_bytes()).unwrap().bytes(), key.as_bytes());
     }
 
     #[test]
@@ -153,7 +161,7 @@ mod tests {
     #[test]
     fn debug_output_and_errors_show_nothing_of_the_key() {
         let key = read(KEY.as_bytes()).unwrap();
-        assert_eq!(format!("{key:?} {:?}", key.authorization()), "ApiKey(hidden) Sensitive");
+        assert_eq!(format!("{key:?}"), "ApiKey(hidden)");
         let error = read(format!("{KEY}!").as_bytes()).unwrap_err();
         let shown = format!("{error} {error:?} {}", error.hint());
         assert!(shown.contains(&format!("offset {}", KEY.len())));

@@ -1,29 +1,44 @@
-//! Custody of the API key: the one type that holds it and the one way to borrow it.
+//! Custody of the API key: the one type that holds it, and the two ways out of it: into a request's head, and to another
+//! process that takes custody.
 //!
-//! The key goes from a file descriptor by read(2) into a stack buffer, is validated there, copied
-//! once into a page locked in memory, and the buffer is wiped. From then on [`ApiKey`] lends it as
-//! an `Authorization` field and in no other form.
+//! The key goes from a file descriptor by read(2) straight into a page of its own (memfd_secret(2) where the kernel has
+//! it), is validated there, and stays there, read-only, until the page is wiped. An HTTP client gets a
+//! placeholder; [`KeyedHeads`] puts the key in its place in the bytes of a request's head, as they go to the
+//! upstream.
 //!
-//! It never passes the key through `std::io::stdin` (whose 8 KiB buffer would keep a copy), never
-//! prints it, and no [`CustodyError`] can carry a byte of it. What the HTTP client copies into its
-//! write buffers is outside this crate's reach; see `responses-api-proxy/README.md`.
+//! It never passes the key through `std::io::stdin` (whose 8 KiB buffer would keep a copy), never copies or
+//! prints it, and no [`CustodyError`] can carry a byte of it.
 //!
-//! Start reading at [`ApiKey::read`].
+//! Start reading at [`ApiKey::read`], then [`KeyedHeads`].
 #![cfg(unix)] // codex-process-hardening says why, in one sentence.
 
 mod error;
+mod framing;
+mod heads;
 mod key;
+mod key_input;
+mod mapping;
 mod mask;
-mod mlock;
+#[cfg(target_os = "linux")]
+mod memfd_secret;
+mod page;
+mod placeholder;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod read;
+mod ring;
+#[cfg(any(test, fuzzing))]
+mod testing;
 mod tty;
 mod wait;
 
 pub use error::CustodyError;
+pub use heads::{HeadStart, KeyedHeads};
 pub use key::ApiKey;
+pub use key_input::KeyInput;
 pub use mask::Masker;
+pub use page::PageKind;
+pub use ring::{KeyRing, LentKey};
 
 /// The longest key that is accepted, in bytes. Today's OpenAI keys have 164.
 pub const MAX_KEY_BYTES: usize = 4_096;

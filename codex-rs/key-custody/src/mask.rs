@@ -7,7 +7,10 @@
 //! would say it all, and so would several with different hashes: hence a fixed one.
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use crate::ApiKey;
 
 /// The shortest part of the key that counts as the key, in bytes. (A key that is shorter is none, and can't be told
 /// from ordinary words.)
@@ -19,9 +22,41 @@ const MASKED: u8 = b'*';
 /// 2^64 divided by the golden ratio: neighbouring windows are spread over the whole filter.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// Where the key stands that is compared with. It is not kept alive: whoever masks may be slow, a disk say.
+#[derive(Clone)]
+enum Place<'key> {
+    Custody(Weak<ApiKey>),
+    Lent(&'key [u8]),
+}
+
+/// The key, while it is compared with.
+enum Key<'key> {
+    Held(Arc<ApiKey>),
+    Lent(&'key [u8]),
+}
+
+impl<'key> Place<'key> {
+    /// `None` if it is gone.
+    fn key(&self) -> Option<Key<'key>> {
+        match self {
+            Self::Custody(key) => key.upgrade().map(Key::Held),
+            Self::Lent(bytes) => Some(Key::Lent(bytes)),
+        }
+    }
+}
+
+impl Key<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Held(key) => key.bytes(),
+            Self::Lent(bytes) => bytes,
+        }
+    }
+}
+
 /// Where a stream of bytes shows the key.
-pub(crate) struct Runs {
-    key: &'static [u8],
+struct Runs<'key> {
+    key: Place<'key>,
     /// The hashes of all windows of 8 bytes of the key, a bit each.
     filter: Arc<[u64]>,
     /// How far to the right a hash is to be shifted to count the filter's bits.
@@ -31,9 +66,9 @@ pub(crate) struct Runs {
     window: u64,
 }
 
-impl Runs {
+impl<'key> Runs<'key> {
     /// For a stream that has not begun.
-    pub(crate) fn of(key: &'static [u8]) -> Self {
+    fn of(key: &[u8], stands: Place<'key>) -> Self {
         let places = key.windows(REVEALING_BYTES).count();
         let bits = (4 * places).next_power_of_two().max(64);
         let shift = u64::BITS - bits.trailing_zeros();
@@ -43,30 +78,31 @@ impl Runs {
             let at = place(window, shift);
             filter[at / 64] |= 1_u64 << (at % 64);
         }
-        Self { key, filter: filter.into(), shift, window: 0 }
+        Self { key: stands, filter: filter.into(), shift, window: 0 }
     }
 
     /// The same key for a stream of its own.
     fn another(&self) -> Self {
-        Self { filter: Arc::clone(&self.filter), window: 0, ..*self }
+        let (key, filter) = (self.key.clone(), Arc::clone(&self.filter));
+        Self { key, filter, shift: self.shift, window: 0 }
     }
 
     /// Takes the stream's next byte. Returns whether a run of the key's bytes ends with it.
-    fn ends_with(&mut self, byte: u8) -> bool {
+    fn ends_with(&mut self, byte: u8, key: &Key<'_>) -> bool {
         self.window = (self.window << 8) | u64::from(byte);
         let at = place(self.window, self.shift);
-        (self.filter[at / 64] >> (at % 64)) & 1 == 1 && self.is_in_the_key()
+        (self.filter[at / 64] >> (at % 64)) & 1 == 1 && self.is_in(key.bytes())
     }
 
     /// Whether the window is a part of the key, and not only of the same hash as one.
-    fn is_in_the_key(&self) -> bool {
+    fn is_in(&self, key: &[u8]) -> bool {
         let run = self.window.to_be_bytes();
         let (first, last) = (run[0], run[REVEALING_BYTES - 1]);
         // Both ends at every place, without a branch: that is many places in one instruction.
-        let ends = self.key.iter().zip(&self.key[REVEALING_BYTES - 1..]);
+        let ends = key.iter().zip(&key[REVEALING_BYTES - 1..]);
         let ends_are =
             ends.fold(false, |found, (begin, end)| found | ((*begin == first) & (*end == last)));
-        ends_are && self.key.windows(REVEALING_BYTES).any(|part| part == run)
+        ends_are && key.windows(REVEALING_BYTES).any(|part| part == run)
     }
 }
 
@@ -76,11 +112,11 @@ fn place(window: u64, shift: u32) -> usize {
 }
 
 /// Which bytes of a text are the key's: those in a run of 8 or more.
-pub(crate) fn revealing(key: &'static [u8], text: &[u8]) -> Vec<bool> {
-    let mut runs = Runs::of(key);
+pub(crate) fn revealing(key: &[u8], text: &[u8]) -> Vec<bool> {
+    let (mut runs, key) = (Runs::of(key, Place::Lent(key)), Key::Lent(key));
     let mut revealing = vec![false; text.len()];
     for (at, byte) in text.iter().enumerate() {
-        if runs.ends_with(*byte) {
+        if runs.ends_with(*byte, &key) {
             revealing[at + 1 - REVEALING_BYTES..=at].fill(true);
         }
     }
@@ -89,10 +125,10 @@ pub(crate) fn revealing(key: &'static [u8], text: &[u8]) -> Vec<bool> {
 
 /// Puts `*` in place of each byte of a run of 8 or more bytes of the key, in a stream that comes in pieces.
 ///
-/// What comes out is as long as what went in, and the same
-/// however the stream was cut.
+/// What comes out is as long as what went in, and the same however the stream was cut. Once the key is gone, wiped, nothing
+/// can be told from it: then all is masked.
 pub struct Masker {
-    runs: Runs,
+    runs: Runs<'static>,
     /// The last bytes of the stream, which the next ones may turn out to belong to; some may be masked already.
     held: [u8; REVEALING_BYTES - 1],
     /// Which of them stay what they are.
@@ -101,11 +137,16 @@ pub struct Masker {
 }
 
 impl Masker {
-    pub(crate) fn of(key: &'static [u8]) -> Self {
-        Self::new(Runs::of(key))
+    pub(crate) fn of_key(key: &Arc<ApiKey>) -> Self {
+        Self::new(Runs::of(key.bytes(), Place::Custody(Arc::downgrade(key))))
     }
 
-    fn new(runs: Runs) -> Self {
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn of(key: &'static [u8]) -> Self {
+        Self::new(Runs::of(key, Place::Lent(key)))
+    }
+
+    fn new(runs: Runs<'static>) -> Self {
         let (held, held_fixed) = ([0; REVEALING_BYTES - 1], [false; REVEALING_BYTES - 1]);
         Self { runs, held, held_fixed, held_bytes: 0 }
     }
@@ -136,12 +177,20 @@ impl Masker {
         out.extend_from_slice(&self.held[..self.held_bytes]);
         let piece_begin = out.len();
         out.extend_from_slice(piece);
-        for (at, byte) in piece.iter().enumerate() {
-            if self.runs.ends_with(*byte) {
-                // It can't begin before `begin`: all but its last byte was held back, or is in this piece.
-                let end = piece_begin + at + 1;
-                for at in (end - REVEALING_BYTES..end).filter(|at| !stays(at - begin)) {
-                    out[at] = MASKED;
+        let mut mask = |places: Range<usize>| {
+            for at in places.filter(|at| !stays(at - begin)) {
+                out[at] = MASKED;
+            }
+        };
+        match self.runs.key.key() {
+            None => mask(begin..piece_begin + piece.len()),
+            Some(key) => {
+                for (at, byte) in piece.iter().enumerate() {
+                    if self.runs.ends_with(*byte, &key) {
+                        // It can't begin before `begin`: all but its last byte was held back, or is in this piece.
+                        let end = piece_begin + at + 1;
+                        mask(end - REVEALING_BYTES..end);
+                    }
                 }
             }
         }
@@ -309,7 +358,8 @@ mod tests {
     #[test]
     fn the_filter_is_too_small_to_hold_the_key() {
         for key_bytes in [1, 8, 23, 24, 40, 72, 164, 1_000, 4_096] {
-            let runs = Runs::of(noise(key_bytes, b"0123456789abcdefABCDEF-_").leak());
+            let key = noise(key_bytes, b"0123456789abcdefABCDEF-_");
+            let runs = Runs::of(&key, Place::Lent(&key));
             let places = key_bytes.saturating_sub(7);
             let bits = runs.filter.len() * 64;
             assert!(bits == 64 || (4 * places..8 * places).contains(&bits), "{key_bytes}: {bits}");
@@ -317,6 +367,18 @@ mod tests {
                 runs.filter.iter().map(|word| word.count_ones()).sum::<u32>() as usize <= places
             );
         }
+    }
+
+    #[test]
+    fn a_masker_does_not_keep_its_key_and_masks_all_once_that_is_gone() {
+        let key = Arc::new(crate::testing::key("0123456789abcdef"));
+        let (mut masker, mut out) = (key.masker(), Vec::new());
+        masker.feed(b"no key, 0123456789", &mut out);
+        assert_eq!(Arc::strong_count(&key), 1);
+        drop(key);
+        masker.feed_around(b"abc; and more", |at| at == 3, &mut out);
+        masker.finish(&mut out);
+        assert_eq!(out, b"no key, *************;*********", "{}", String::from_utf8_lossy(&out));
     }
 
     #[test]

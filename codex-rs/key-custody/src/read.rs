@@ -1,4 +1,4 @@
-//! From a file descriptor into a caller's buffer, and validated there: no copy is made here.
+//! From a file descriptor into the caller's page, and validated there: no copy is made here.
 
 use std::os::fd::BorrowedFd;
 
@@ -6,43 +6,43 @@ use nix::errno::Errno;
 use nix::unistd;
 
 use crate::tty::{HiddenInput, INTERRUPT};
-use crate::{CustodyError, MAX_KEY_BYTES, MAX_TYPED_BYTES, wait};
+use crate::{CustodyError, KeyInput, MAX_KEY_BYTES, MAX_TYPED_BYTES, wait};
 
-/// What stands before the key in the field (RFC 6750 section 2.1).
-pub(crate) const BEARER: &[u8] = b"Bearer ";
+/// Room for the longest key, a CRLF, and one byte more that proves "too long".
+pub(crate) const ROOM_BYTES: usize = MAX_KEY_BYTES + 3;
 
-/// Room for the scheme, the longest key, a CRLF, and one byte more that proves "too long".
-pub(crate) const BUFFER_BYTES: usize = BEARER.len() + MAX_KEY_BYTES + 3;
-
-/// Puts `Bearer KEY` at the beginning of `buffer` and returns how many bytes that is.
+/// Puts the key at the beginning of `room` and returns how many bytes it has.
 ///
 /// `terminal` is given if the input is one: then a line is all there is.
-pub(crate) fn read_field(
-    input: BorrowedFd<'_>,
+pub(crate) fn read_key(
+    from: KeyInput<'_>,
     terminal: Option<&HiddenInput<'_>>,
-    buffer: &mut [u8; BUFFER_BYTES],
+    room: &mut [u8],
 ) -> Result<usize, CustodyError> {
-    let (scheme, room) = buffer.split_at_mut(BEARER.len());
-    scheme.copy_from_slice(BEARER);
-    let read = read_to_end(input, terminal, room)?;
-    Ok(BEARER.len() + key_bytes(&room[..read])?)
+    let room = &mut room[..ROOM_BYTES];
+    let read = read_to_end(from, terminal, room)?;
+    key_bytes(&room[..read])
 }
 
 /// Fills `room` until the input ends, a terminal's line ends, or the room does.
 fn read_to_end(
-    input: BorrowedFd<'_>,
+    KeyInput { input, given_up, .. }: KeyInput<'_>,
     terminal: Option<&HiddenInput<'_>>,
     room: &mut [u8],
 ) -> Result<usize, CustodyError> {
+    let signals = terminal.and_then(|hidden| hidden.signals.arrivals());
+    let ends: Vec<BorrowedFd<'_>> = signals.into_iter().chain(given_up).collect();
     let mut filled = 0;
     while filled < room.len() {
         // Also because whoever started us may have left the input non-blocking.
-        let signals = terminal.map(|hidden| &hidden.signals);
-        if !wait::until_readable(input, signals).map_err(CustodyError::Read)? {
+        if !wait::until_readable(input, &ends).map_err(CustodyError::Read)? {
             return Err(CustodyError::Interrupted);
         }
         match unistd::read(input, &mut room[filled..]) {
-            Ok(0) => break,
+            Ok(0) => {
+                terminal.inspect(|terminal| terminal.end_line()); // ^D, which is not echoed.
+                break;
+            }
             Ok(count) => filled += count,
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => return Err(CustodyError::Read(errno)),

@@ -9,17 +9,13 @@ use std::os::fd::BorrowedFd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Blocks until `input` can be read. Returns false if a signal came instead.
-pub(crate) fn until_readable(
-    input: BorrowedFd<'_>,
-    signals: Option<&Blocked>,
-) -> nix::Result<bool> {
-    let mut watched = vec![PollFd::new(input, PollFlags::POLLIN)];
-    watched
-        .extend(signals.and_then(Blocked::arrivals).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+/// Blocks until `input` can be read. Returns false if one of `ends` can be, or has lost its other end: a signal, say.
+pub(crate) fn until_readable(input: BorrowedFd<'_>, ends: &[BorrowedFd<'_>]) -> nix::Result<bool> {
+    let all = std::iter::once(&input).chain(ends);
+    let mut watched: Vec<_> = all.map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     loop {
         match poll(&mut watched, PollTimeout::NONE) {
-            Ok(_) => return Ok(watched.get(1).and_then(PollFd::any) != Some(true)),
+            Ok(_) => return Ok(!watched[1..].iter().any(|end| end.any() == Some(true))),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
