@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
 
+use crate::lease::Lease;
 use crate::ledger::Ledger;
 use crate::link::Forwarding;
 
@@ -19,7 +19,7 @@ pub(crate) struct AnswerBody {
     upstream: Incoming,
     ledger: Ledger,
     forwarding: Forwarding,
-    _slot: Arc<OwnedSemaphorePermit>,
+    _lease: Arc<Lease>,
 }
 
 /// The upstream's answer ended before its end: hyper ends the client's connection for it.
@@ -32,12 +32,12 @@ impl AnswerBody {
         upstream: Incoming,
         mut ledger: Ledger,
         forwarding: Forwarding,
-        slot: Arc<OwnedSemaphorePermit>,
+        lease: Arc<Lease>,
     ) -> Self {
         if upstream.is_end_stream() {
             ledger.completed(); // hyper won't ask for a body that is empty.
         }
-        Self { upstream, ledger, forwarding, _slot: slot }
+        Self { upstream, ledger, forwarding, _lease: lease }
     }
 }
 

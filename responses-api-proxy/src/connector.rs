@@ -1,6 +1,7 @@
 //! The way to the upstream: TCP to the first hop, a tunnel if that is a proxy, TLS.
 //!
-//! Each step knows its hop, so each failure does. All of them together have `--connect-timeout`.
+//! Each step knows its hop, so each failure does. All of them together have `--connect-timeout`. On top of all lies the
+//! stream that the key goes into (`keyed_stream`): it is never written to a hop.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use codex_key_custody::{HeadStart, KeyRing, KeyedHeads};
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::dns::Name;
@@ -24,6 +26,8 @@ use tower_service::Service;
 use url::Url;
 
 use crate::StartError;
+use crate::field_rules::KeyField;
+use crate::keyed_stream::KeyedStream;
 use crate::settings::Settings;
 use crate::upstream_failure::{Cause, DnsError, Hop, UpstreamFailure};
 use crate::upstream_stream::{Deafness, UpstreamStream};
@@ -47,6 +51,8 @@ struct Way {
     limit: Duration,
     /// For each write.
     patience: Duration,
+    keys: Arc<KeyRing>,
+    head_start: HeadStart,
 }
 
 /// Where a connection leads.
@@ -66,7 +72,11 @@ struct Proxy {
 }
 
 impl Connector {
-    pub(crate) fn new(settings: &Settings, tls: ClientConfig) -> Result<Self, StartError> {
+    pub(crate) fn new(
+        settings: &Settings,
+        tls: ClientConfig,
+        keys: Arc<KeyRing>,
+    ) -> Result<Self, StartError> {
         let mut tcp = HttpConnector::new_with_resolver(SystemResolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -83,7 +93,9 @@ impl Connector {
         };
         let (tls, limit) = (TlsConnector::from(Arc::new(tls)), settings.connect_timeout);
         let patience = WRITE_TIMEOUT.min(settings.header_timeout);
-        Ok(Self(Arc::new(Way { tcp, tls, upstream, proxy, limit, patience })))
+        let head_start = head_start(&upstream.uri, &settings.fields.key);
+        let way = Way { tcp, tls, upstream, proxy, limit, patience, keys, head_start };
+        Ok(Self(Arc::new(way)))
     }
 
     async fn connect(self) -> Result<UpstreamConnection, UpstreamFailure> {
@@ -105,7 +117,9 @@ impl Connector {
             }
         };
         let stream = self.secure(upstream, stream, deadline).await.map_err(at_upstream)?;
-        Ok(UpstreamConnection(TokioIo::new(stream), deafness))
+        let heads = KeyedHeads::new(Arc::clone(&self.0.keys), self.0.head_start.clone());
+        let stream = TokioIo::new(KeyedStream::new(stream, heads));
+        Ok(UpstreamConnection { stream, deafness })
     }
 
     /// Name and TCP.
@@ -154,6 +168,16 @@ impl Connector {
             Err(_) => Err(Cause::TunnelTimeout(upstream.hop.clone(), self.0.limit)),
         }
     }
+}
+
+/// What our own requests begin with: the key's field is the first that `headers::for_upstream` puts in.
+fn head_start(uri: &Uri, field: &KeyField) -> HeadStart {
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let scheme = match field {
+        KeyField::Bearer => "Bearer ",
+        KeyField::Bare(_) => "",
+    };
+    HeadStart::new(target, field.name(), scheme)
 }
 
 impl Target {
@@ -234,11 +258,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 type BoxedStream = Box<dyn Stream>;
 
 /// A connection to the upstream, whatever it is made of.
-pub(crate) struct UpstreamConnection(TokioIo<BoxedStream>, Deafness);
+pub(crate) struct UpstreamConnection {
+    stream: TokioIo<KeyedStream<BoxedStream>>,
+    deafness: Deafness,
+}
 
 impl Connection for UpstreamConnection {
     fn connected(&self) -> Connected {
-        Connected::new().extra(self.1.clone())
+        Connected::new().extra(self.deafness.clone())
     }
 }
 
@@ -248,7 +275,7 @@ impl Read for UpstreamConnection {
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
@@ -258,7 +285,7 @@ impl Write for UpstreamConnection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -266,18 +293,18 @@ impl Write for UpstreamConnection {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(context, pieces)
+        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -18,4 +18,3 @@ pub(crate) use dumper::{Dumper, start};
 pub(crate) use folder::{DumpFolder, DumpFolderError};
 
 pub(crate) use open_dump::Dump;
-pub(crate) use secrets::Secrets;

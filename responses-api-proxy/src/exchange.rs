@@ -18,9 +18,11 @@ use tokio::time::timeout;
 
 use crate::admission::{self, Admission, Head, Policy};
 use crate::answer_body::AnswerBody;
+use crate::custody::Custody;
 use crate::fault::Fault;
 use crate::forwarder::Forwarder;
 use crate::headers::is_framed_twice;
+use crate::lease::Lease;
 use crate::ledger::{Ledger, Records};
 use crate::link::{Forwarding, Link};
 use crate::request_body::{Phase, Progress};
@@ -35,6 +37,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Proxy {
     pub(crate) policy: Policy,
+    pub(crate) custody: Arc<Custody>,
     pub(crate) forwarder: Forwarder,
     /// `None` where accounts can't be told apart.
     pub(crate) peers: Option<Peers>,
@@ -76,23 +79,25 @@ pub(crate) async fn exchange(
         match admission::admit(&proxy.policy, link.peer, Head::of(&head))? {
             Admission::Shutdown => Ok(Answer::ShuttingDown),
             Admission::Forward(permit) => {
-                ledger.dump(&head);
+                // Without one the proxy has ended, and who asks is being cut off.
+                let key = proxy.custody.keys().lend().ok_or(Fault::ClientLeft)?;
+                ledger.dump(&head, key.key());
                 let forwarding = Forwarding::begin(&link).await.ok_or(Fault::ClientLeft)?;
-                let slot = Arc::new(place(&proxy, &link).await?);
+                let lease = Lease::new(key, place(&proxy, &link).await?);
                 ledger.forwarded();
                 let sent =
-                    proxy.forwarder.send(permit, &head.headers, &progress, Arc::clone(&slot));
+                    proxy.forwarder.send(permit, &head.headers, &progress, Arc::clone(&lease));
                 let answer = sent.await?;
-                Ok(Answer::Upstream { answer, forwarding, slot })
+                Ok(Answer::Upstream { answer, forwarding, lease })
             }
         }
     }
     .await;
 
     let mut response = match answer {
-        Ok(Answer::Upstream { answer, forwarding, slot }) => {
+        Ok(Answer::Upstream { answer, forwarding, lease }) => {
             ledger.answer_head(answer.status(), answer.headers());
-            let relayed = |body| VisibleCut::of(AnswerBody::new(body, ledger, forwarding, slot));
+            let relayed = |body| VisibleCut::of(AnswerBody::new(body, ledger, forwarding, lease));
             answer.map(|body| Either::Right(relayed(body)))
         }
         Ok(Answer::ShuttingDown) => {
@@ -103,7 +108,7 @@ pub(crate) async fn exchange(
         }
         Err(fault) => {
             ledger.failed(&fault);
-            let response = fault.into_response(&proxy.policy, proxy.forwarder.key());
+            let response = fault.into_response(&proxy.policy, proxy.custody.keys());
             ledger.said(response.body().len() as u64);
             response.map(|text| Either::Left(Full::new(text)))
         }
@@ -116,7 +121,7 @@ pub(crate) async fn exchange(
 }
 
 enum Answer {
-    Upstream { answer: Response<Incoming>, forwarding: Forwarding, slot: Arc<OwnedSemaphorePermit> },
+    Upstream { answer: Response<Incoming>, forwarding: Forwarding, lease: Arc<Lease> },
     ShuttingDown,
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use codex_key_custody::ApiKey;
+use codex_key_custody::KeyRing;
 use codex_peer_identity::Peer;
 use codex_request_log::{Outcome, Reason};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
@@ -148,12 +148,12 @@ impl Fault {
     }
 
     /// The answer.
-    pub(crate) fn into_response(self, policy: &Policy, key: &ApiKey) -> Response<Bytes> {
+    pub(crate) fn into_response(self, policy: &Policy, keys: &KeyRing) -> Response<Bytes> {
         let code = self.reason().code();
         let message = self.message(policy); // An upstream's words may be in it.
         let body = json!({
             "error": {
-                "message": key.mask(&message), "type": self.error_type(), "code": code, "param": null,
+                "message": keys.mask(&message), "type": self.error_type(), "code": code, "param": null,
             }
         });
         let mut response = Response::new(Bytes::from(body.to_string()));

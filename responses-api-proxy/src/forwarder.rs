@@ -1,9 +1,11 @@
-//! The one place where the key joins a request, and the one connection pool that carries it.
+//! The one place where requests are sent, and the one connection pool that carries them.
+//!
+//! What is sent here has a placeholder for the key. The connections put the key in its place (`keyed_stream`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use codex_key_custody::ApiKey;
+use codex_key_custody::KeyRing;
 use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
@@ -11,15 +13,14 @@ use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::StartError;
 use crate::admission::{Permit, Refusal};
 use crate::connector::Connector;
-use crate::dump::Secrets;
 use crate::fault::Fault;
 use crate::field_rules::{FieldRules, KeyField};
 use crate::headers;
+use crate::lease::Lease;
 use crate::request_body::{Phase, Progress, RequestBody};
 use crate::settings::Settings;
 use crate::upstream_failure::{Cause, Hop, UpstreamFailure};
@@ -37,7 +38,6 @@ const MAX_BUFFER_BYTES: usize = 128 * 1024;
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     client: Client<Connector, RequestBody>,
-    key: ApiKey,
     fields: FieldRules,
     uri: Uri,
     /// `host:port`
@@ -52,10 +52,10 @@ impl Forwarder {
     /// an answer may stream.
     pub(crate) fn new(
         settings: &Settings,
-        key: ApiKey,
+        keys: Arc<KeyRing>,
         tls: ClientConfig,
     ) -> Result<Self, StartError> {
-        let connector = Connector::new(settings, tls)?;
+        let connector = Connector::new(settings, tls, keys)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_TIMEOUT)
@@ -70,7 +70,6 @@ impl Forwarder {
         })?;
         Ok(Self {
             client,
-            key,
             fields: settings.fields.clone(),
             uri,
             hop: upstream.hop().to_owned(),
@@ -78,16 +77,6 @@ impl Forwarder {
             body_timeout: BODY_TIMEOUT.min(settings.header_timeout),
             max_body_bytes: settings.max_body_bytes,
         })
-    }
-
-    /// The key's holder, to mask what is about to be printed.
-    pub(crate) fn key(&self) -> &ApiKey {
-        &self.key
-    }
-
-    /// What is to be left out of dumps: the key wherever it stands, and the field that it stands in.
-    pub(crate) fn secrets(&self) -> Secrets {
-        Secrets { masker: self.key.masker(), fields: vec![self.fields.key.name().clone()] }
     }
 
     /// Sends an admitted request, its fields and its body, and waits for the head of its answer.
@@ -98,16 +87,16 @@ impl Forwarder {
         _permit: Permit,
         client_fields: &HeaderMap,
         progress: &Progress,
-        slot: Arc<OwnedSemaphorePermit>,
+        lease: Arc<Lease>,
     ) -> Result<Response<Incoming>, Fault> {
-        let body = RequestBody::new(progress.clone(), self.max_body_bytes, slot);
+        let key = match self.fields.key {
+            KeyField::Bearer => lease.key.authorization(),
+            KeyField::Bare(_) => lease.key.bare(),
+        };
+        let body = RequestBody::new(progress.clone(), self.max_body_bytes, lease);
         let mut outgoing = Request::new(body);
         *outgoing.method_mut() = Method::POST;
         *outgoing.uri_mut() = self.uri.clone();
-        let key = match self.fields.key {
-            KeyField::Bearer => self.key.authorization(),
-            KeyField::Bare(_) => self.key.bare(),
-        };
         let fields = outgoing.headers_mut();
         *fields = headers::for_upstream(key, &self.fields, client_fields);
         // As other clients do: some servers want to hear it.
@@ -129,8 +118,11 @@ impl Forwarder {
             let mut extras = Extensions::new();
             connection.get_extras(&mut extras);
             let is_deaf = extras.get::<Deafness>().is_some_and(Deafness::has_set_in);
-            // Who answers early may close, and what goes up then goes nowhere: the next request must not.
-            if is_deaf || progress.phase() != Phase::Ended {
+            // Who answers early may close, and what goes up then goes nowhere: the next request must not. Nor to an
+            // upstream of HTTP/1.0: hyper would write to it in its version, which knows no chunked bodies. (hyper-util may
+            // have given the connection to the next by now: then one whose body is chunked fails.)
+            let is_old = answer.version() < Version::HTTP_11;
+            if is_deaf || is_old || progress.phase() != Phase::Ended {
                 connection.poison();
             }
         }

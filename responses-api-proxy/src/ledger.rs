@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use codex_key_custody::ApiKey;
+use codex_key_custody::{ApiKey, KeyRing};
 use codex_peer_identity::{Peer, Uid};
 use codex_request_log::{Log, OpenRecord, Outcome, Reason};
 use http::request::Parts;
@@ -61,9 +61,9 @@ impl Ledger {
         head: &Parts,
         progress: &Progress,
     ) -> Self {
-        let key = proxy.forwarder.key();
-        let method = kept(key, head.method.as_str(), KEPT_METHOD);
-        let path = kept(key, head.uri.path(), KEPT_PATH);
+        let keys = proxy.custody.keys();
+        let method = kept(keys, head.method.as_str(), KEPT_METHOD);
+        let path = kept(keys, head.uri.path(), KEPT_PATH);
         let uid = link.peer.uid().map(Uid::as_raw);
         let record = open(proxy, link.peer, method, path.clone());
         let listed = proxy.records.under_way.list(record.id(), uid, path, progress.clone());
@@ -84,11 +84,11 @@ impl Ledger {
         self.record.forwarded();
     }
 
-    /// From here on the exchange is dumped, if the operator wants that.
-    pub(crate) fn dump(&mut self, head: &Parts) {
+    /// From here on the exchange, which has this key, is dumped, if the operator wants that.
+    pub(crate) fn dump(&mut self, head: &Parts, key: &Arc<ApiKey>) {
         if let Some(dumper) = &self.proxy.records.dumper {
             let uid = self.link.peer.uid().map(Uid::as_raw);
-            self.dump = dumper.exchange(self.record.id(), uid, head);
+            self.dump = dumper.exchange(self.record.id(), uid, head, key);
             self.progress.dump_to(self.dump.clone());
         }
     }
@@ -146,8 +146,8 @@ impl Ledger {
     /// The client reads of a fault, in so many bytes.
     pub(crate) fn failed(&mut self, fault: &Fault) {
         self.answered(fault.status());
-        let key = self.proxy.forwarder.key();
-        let detail = fault.detail().map(|detail| key.mask(&detail).into_owned());
+        let keys = self.proxy.custody.keys();
+        let detail = fault.detail().map(|detail| keys.mask(&detail).into_owned());
         self.record.failed(fault.outcome(), fault.reason(), detail);
     }
 
@@ -171,7 +171,7 @@ impl Ledger {
 
     /// Others' words, if no part of the key is in them.
     fn without_key(&self, words: &str) -> Option<String> {
-        let masked = self.proxy.forwarder.key().mask(words);
+        let masked = self.proxy.custody.keys().mask(words);
         matches!(masked, Cow::Borrowed(_)).then(|| masked.into_owned())
     }
 
@@ -222,9 +222,9 @@ pub(crate) fn turned_away(proxy: &Proxy, peer: Peer) {
 }
 
 /// The beginning of a client's words, with no part of the key in it.
-fn kept(key: &ApiKey, words: &str, limit: usize) -> String {
+fn kept(keys: &KeyRing, words: &str, limit: usize) -> String {
     let end = words.char_indices().nth(limit).map_or(words.len(), |(at, _)| at);
-    let mut kept = key.mask(&words[..end]).into_owned();
+    let mut kept = keys.mask(&words[..end]).into_owned();
     if end < words.len() {
         kept.push('…');
     }

@@ -7,8 +7,8 @@
 //! upstream cut, and never lets a client choose where the key goes.
 //!
 //! The life of a process is [`serve()`]; the life of a request is one function in `exchange`:
-//! admit → forward → relay → record. `admission` decides, `forwarder` alone holds the key, `fault`
-//! says what a client reads when something goes wrong.
+//! admit → forward → relay → record. `admission` decides, `forwarder` sends, `keyed_stream` puts the key into what is
+//! sent, `fault` says what a client reads when something goes wrong.
 #![forbid(unsafe_code)]
 
 mod admission;
@@ -18,6 +18,7 @@ mod client_stream;
 mod connection;
 mod connector;
 mod control;
+mod custody;
 mod daemon;
 mod dump;
 mod environment;
@@ -28,6 +29,9 @@ mod forwarder;
 mod head_clock;
 mod headers;
 mod in_flight;
+mod key_source;
+mod keyed_stream;
+mod lease;
 mod ledger;
 mod link;
 mod listener;

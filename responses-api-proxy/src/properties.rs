@@ -1,9 +1,9 @@
 //! What holds for any bytes: tried with the corpus by the tests, with anything by `fuzz/`.
 
 use std::os::fd::AsFd;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use codex_key_custody::{ApiKey, Masker};
+use codex_key_custody::{ApiKey, KeyInput, Masker};
 use codex_peer_identity::Peer;
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
@@ -207,10 +207,10 @@ fn masker() -> &'static Masker {
         let key = nix::unistd::pipe().and_then(|(input, output)| {
             nix::unistd::write(&output, KEY)?;
             drop(output);
-            Ok(ApiKey::read(input.as_fd(), ""))
+            Ok(ApiKey::read(KeyInput::of(input.as_fd())))
         });
         match key {
-            Ok(Ok(key)) => key.masker(),
+            Ok(Ok(key)) => Arc::new(key).masker(),
             other => panic!("no key: {other:?}"),
         }
     })

@@ -85,7 +85,7 @@ fn without_socket<T>(settings: &Settings, error: &dyn Error) -> Option<T> {
     };
     let cause = report::in_one_line(error);
     report::line(&format!(
-        "note: `codex proxy status`, `log` and `stop` won't find this proxy: {cause}; name {names}"
+        "note: `codex proxy status`, `log`, `stop` and `rotate-key` won't find this proxy: {cause}; name {names}"
     ));
     None
 }
@@ -112,7 +112,12 @@ fn server_info(port: u16) -> Result<ServerInfo, StartError> {
         uid,
         listener_uid: uid,
         instance: format!("{:032x}", u128::from_ne_bytes(instance)),
-        started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        started_at: unix_seconds(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
+}
+
+/// Now, in Unix time in seconds.
+pub(crate) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -11,7 +11,6 @@ use nix::unistd::{Uid, User};
 use crate::metrics::Metrics;
 use crate::ownership::{self, Groups};
 use crate::placed_file::PlacedFile;
-use crate::serve::lacking;
 use crate::settings::Settings;
 use crate::{StartError, daemon, report};
 
@@ -90,7 +89,8 @@ impl Recording {
             observe: Box::new(move |record, forwarded| observer.observe(record, forwarded)),
             tell: report::line,
         };
-        let (log, recorder) = Recorder::start(sinks).map_err(|error| lacking("the log", error))?;
+        let (log, recorder) =
+            Recorder::start(sinks).map_err(|error| StartError::lacking("the log", error))?;
         Ok(Self { log, recorder, hub, metrics, words_to })
     }
 }

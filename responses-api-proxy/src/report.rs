@@ -3,8 +3,10 @@
 //! Nothing here fails: a closed standard error is the operator's choice, and no reason to stop.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use codex_process_hardening::Hardened;
 use nix::unistd::geteuid;
@@ -66,6 +68,32 @@ pub(crate) fn authorities(authorities: &[Authorities]) {
             line(&format!("warning: others than root can change {path} ({named_by})"));
             line("  who does can have the key sent to himself: give it to root, mode 644");
         }
+    }
+}
+
+/// Says what the operator should know, by a thread that nobody waits for: who reads standard error may have stopped.
+#[derive(Clone, Debug)]
+pub(crate) struct Words(SyncSender<String>);
+
+/// How many may wait. More are lost.
+const WORDS_WAITING: usize = 64;
+
+impl Words {
+    /// Starts the thread, which ends with the last clone.
+    ///
+    /// # Errors
+    ///
+    /// As [`thread::Builder::spawn`].
+    pub(crate) fn start() -> io::Result<Self> {
+        let (words, waiting) = sync_channel::<String>(WORDS_WAITING);
+        let say = move || waiting.iter().for_each(|text| line(&text));
+        thread::Builder::new().name("words".to_owned()).spawn(say)?;
+        Ok(Self(words))
+    }
+
+    /// Never blocks.
+    pub(crate) fn say(&self, text: String) {
+        let _ = self.0.try_send(text); // What finds no room is lost.
     }
 }
 

@@ -14,10 +14,10 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::dump::Dump;
+use crate::lease::Lease;
 use crate::meter::{Facts, RequestMeter};
 
 /// The client's body, as the upstream's request body.
@@ -26,7 +26,7 @@ pub(crate) struct RequestBody {
     limit_bytes: u64,
     progress: Progress,
     /// Kept until the upstream's connection lets go of the body, which may be after the answer's end.
-    _slot: Arc<OwnedSemaphorePermit>,
+    _lease: Arc<Lease>,
 }
 
 /// Why the upstream's request is broken off. What the client is told comes from [`Progress`].
@@ -201,12 +201,8 @@ impl State {
 }
 
 impl RequestBody {
-    pub(crate) fn new(
-        progress: Progress,
-        limit_bytes: u64,
-        slot: Arc<OwnedSemaphorePermit>,
-    ) -> Self {
-        Self { limit_bytes, progress, _slot: slot }
+    pub(crate) fn new(progress: Progress, limit_bytes: u64, lease: Arc<Lease>) -> Self {
+        Self { limit_bytes, progress, _lease: lease }
     }
 }
 

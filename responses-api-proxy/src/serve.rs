@@ -1,4 +1,4 @@
-//! The life of the process: bind → read the key → write server-info → serve → drain.
+//! The life of the process: bind → read the key → write server-info → serve → drain → wipe the key.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use codex_key_custody::ApiKey;
+use codex_key_custody::PageKind;
 use codex_peer_identity::Peers;
 use codex_process_hardening::Hardened;
 use codex_request_log::{Hub, Reopener};
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Policy;
 use crate::control::{Access, Control, ControlSocket};
+use crate::custody::Custody;
 use crate::dump::{self, DumpFolder};
 use crate::environment::Environment;
 use crate::exchange::Proxy;
@@ -26,6 +27,7 @@ use crate::in_flight::UnderWay;
 use crate::ledger::Records;
 use crate::published::Published;
 use crate::recording::{self, NewLogFile, Recording};
+use crate::report::Words;
 use crate::settings::{Authorities, Settings};
 use crate::shares::Shares;
 use crate::stop::Stop;
@@ -47,7 +49,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<ExitCode, StartError> {
     if args.daemon && !args.daemon_serving {
         report::environment(hardened, &Environment::default());
-        return daemon::start(hardened);
+        return daemon::start(hardened, args.key_file.as_deref());
     }
     let is_daemon = args.daemon;
     if is_daemon {
@@ -63,16 +65,21 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<ExitCode, StartErro
     let log_file = settings.log_file.as_deref().map(recording::open).transpose()?;
     let (log_file, new_log_file) = log_file.unzip();
     let listener = listener::listen(settings.port)?;
-    let key = ApiKey::read(std::io::stdin().as_fd(), "API key (it will not be shown): ")?;
-    let forwarder = Forwarder::new(&settings, key, tls)?;
+    let key = settings.key_source.read(settings.allow_unlocked_key)?;
+    let custody = Custody::new(key, &settings.key_source, settings.allow_unlocked_key);
+    let custody_end = custody.end();
+    let custody = Arc::new(custody);
+    let forwarder = Forwarder::new(&settings, Arc::clone(custody.keys()), tls)?;
 
     let records = Recording::start(&settings, is_daemon, log_file)?;
     let (dumper, dumps) = match dump_folder {
         None => (None, None),
         Some(folder) => {
-            let secrets = forwarder.secrets();
-            let (dumper, dumps) = dump::start(folder, secrets, report::line)
-                .map_err(|error| lacking("the dumps", error))?;
+            let keys = Arc::clone(custody.keys());
+            let tell = move |text: &str| report::line(&keys.mask(text));
+            let (dumper, dumps) =
+                dump::start(folder, [settings.fields.key.name().clone()].into(), tell)
+                    .map_err(|error| StartError::lacking("the dumps", error))?;
             (Some(dumper), Some(dumps))
         }
     };
@@ -83,6 +90,7 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<ExitCode, StartErro
         environment: &environment,
         peers,
         listener,
+        custody,
         forwarder,
         hub,
         records: Records { log, metrics, under_way: UnderWay::default(), dumper },
@@ -91,13 +99,14 @@ pub fn serve(args: ServeArgs, hardened: &Hardened) -> Result<ExitCode, StartErro
         words_to,
     };
     let served = runtime.block_on(run(start));
-    // A name that is still being resolved must not hold the end up.
-    runtime.shutdown_background();
+    // With its tasks go the last that have a key in hand. A name that is still being resolved must not hold the end up.
+    runtime.shutdown_timeout(LAST_WORDS);
     // Who reads nothing can't be told of it either.
     let _ = recorder.finish(LAST_WORDS);
     if let Some(dumps) = dumps {
-        dumps.finish(LAST_WORDS);
+        dumps.finish(LAST_WORDS); // They are masked with the key.
     }
+    drop(custody_end); // Which wipes it.
     served.map(|()| ExitCode::SUCCESS)
 }
 
@@ -108,7 +117,7 @@ fn runtime() -> Result<Runtime, StartError> {
         .worker_threads(threads)
         .enable_all()
         .build()
-        .map_err(|error| lacking("the runtime", error))
+        .map_err(|error| StartError::lacking("the runtime", error))
 }
 
 /// Everything that serving needs.
@@ -117,6 +126,7 @@ struct Start<'start> {
     environment: &'start Environment,
     peers: Option<Peers>,
     listener: std::net::TcpListener,
+    custody: Arc<Custody>,
     forwarder: Forwarder,
     hub: Hub,
     records: Records,
@@ -133,9 +143,10 @@ async fn run(start: Start<'_>) -> Result<(), StartError> {
     let Start { settings, environment, listener, .. } = start;
     let stop = Stop::default();
     stop.obey_signals(start.reopener)?;
-    let listener =
-        TcpListener::from_std(listener).map_err(|error| lacking("the listener", error))?;
-    let port = listener.local_addr().map_err(|error| lacking("the listener", error))?.port();
+    let listener = TcpListener::from_std(listener)
+        .map_err(|error| StartError::lacking("the listener", error))?;
+    let port =
+        listener.local_addr().map_err(|error| StartError::lacking("the listener", error))?.port();
     let access = Access {
         serving: geteuid(),
         starter: environment.sudo_uid.map(Uid::from_raw),
@@ -150,6 +161,7 @@ async fn run(start: Start<'_>) -> Result<(), StartError> {
             users: settings.users.clone(),
             max_body_bytes: settings.max_body_bytes,
         },
+        custody: start.custody,
         forwarder: start.forwarder,
         peers: start.peers,
         slots: Shares::new(settings.max_concurrent),
@@ -169,10 +181,13 @@ async fn run(start: Start<'_>) -> Result<(), StartError> {
         proxy: Arc::clone(&proxy),
         standing_facts,
         ended: ended.clone(),
+        words: Words::start()
+            .map_err(|error| StartError::lacking("the words to the operator", error))?,
     };
     let control = socket.map(|socket| control::start(socket, control)).transpose();
-    let control = control.map_err(|error| lacking("the control socket", error))?;
-    report::line(&proxy.forwarder.key().mask(&ready(port, settings, environment)));
+    let control = control.map_err(|error| StartError::lacking("the control socket", error))?;
+    let keys = proxy.custody.keys();
+    report::line(&keys.mask(&ready(port, settings, environment, keys.page())));
     if let Some(words_to) = start.words_to {
         daemon::leave(words_to.as_fd()).map_err(StartError::Daemon)?;
     }
@@ -203,12 +218,14 @@ fn peers(users: &Users) -> Result<Option<Peers>, StartError> {
     }
 }
 
-pub(crate) fn lacking(what: &'static str, error: std::io::Error) -> StartError {
-    StartError::Resources { what, source: error.into() }
-}
-
-/// One line: address, upstream, pid, who may use it, and each hop and authority that is not the default.
-fn ready(port: u16, settings: &Settings, environment: &Environment) -> String {
+/// One line: address, upstream, pid, who may use it, each hop and authority that is not the default, and the memory that
+/// holds the key.
+fn ready(
+    port: u16,
+    settings: &Settings,
+    environment: &Environment,
+    page: Option<PageKind>,
+) -> String {
     let (upstream, pid, users) = (&settings.upstream, std::process::id(), &settings.users);
     let mut line = format!(
         "ready: http://127.0.0.1:{port}/v1 forwards POST /v1/responses to {upstream}, pid {pid}, for {users}"
@@ -222,5 +239,11 @@ fn ready(port: u16, settings: &Settings, environment: &Environment) -> String {
     for Authorities { path, named_by } in &settings.authorities {
         line.push_str(&format!(", trusting {} ({named_by})", path.display()));
     }
+    line.push_str(match page {
+        Some(PageKind::MemfdSecret) => ", key in memfd_secret",
+        Some(PageKind::Locked) => ", key in a locked page",
+        Some(PageKind::Unlocked) => ", key in an unlocked page (--allow-unlocked-key)",
+        None => "",
+    });
     line
 }

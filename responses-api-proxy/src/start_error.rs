@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::control::ControlSocketError;
 use crate::dump::DumpFolderError;
 use crate::field_rules::FieldError;
+use crate::key_source::{self, KeyFileError};
 use crate::upstream_proxy::UpstreamProxyError;
 use crate::upstream_url::UpstreamUrlError;
 
@@ -22,9 +23,25 @@ pub enum StartError {
     /// The process could not be protected from its neighbours.
     #[error(transparent)]
     Hardening(#[from] HardeningError),
-    /// There is no key.
+    /// There is no key on standard input, or no memory for it wherever it comes from.
     #[error(transparent)]
     Key(#[from] CustodyError),
+    /// `--key-file` can't be read, or others could have read it.
+    #[error("the key file {path} can't be used", path = path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeyFileError,
+    },
+    /// What `--key-file` holds is no key.
+    #[error("the API key in {place} can't be used")]
+    KeyFileContent {
+        /// Which file or credential.
+        place: String,
+        /// What is wrong with what is in it.
+        source: CustodyError,
+    },
     /// A flag of the public proxy that has no counterpart here.
     #[error(
         "{flag} is not supported: this proxy takes an API key on standard input, not a workload identity"
@@ -128,11 +145,18 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Something that the kernel does not give.
+    pub(crate) fn lacking(what: &'static str, error: std::io::Error) -> Self {
+        Self::Resources { what, source: error.into() }
+    }
+
     /// What the person who started the proxy can do.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Hardening(error) => error.hint(),
             Self::Key(error) => error.hint(),
+            Self::KeyFile { source, .. } => source.hint(),
+            Self::KeyFileContent { source, .. } => key_source::content_hint(source),
             Self::WorkloadIdentity { .. } => "leave the flag out and pipe the key in",
             Self::UpstreamUrl { .. } => {
                 "give the full URL of the endpoint, as in https://api.openai.com/v1/responses"

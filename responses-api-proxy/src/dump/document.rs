@@ -37,6 +37,7 @@ pub(crate) struct Beginning {
     pub(crate) method: Method,
     pub(crate) target: Uri,
     pub(crate) fields: HeaderMap,
+    pub(crate) secrets: Secrets,
 }
 
 /// How an exchange ended.
@@ -64,31 +65,28 @@ pub(crate) struct Document {
     /// The body that is under way.
     side: Side,
     body: DumpBody,
+    secrets: Secrets,
 }
 
 impl Document {
     /// Begins the document: everything up to the first byte of the request's body.
-    pub(crate) fn begin(
-        folder: &Arc<DumpFolder>,
-        beginning: &Beginning,
-        secrets: &Secrets,
-    ) -> io::Result<Self> {
-        let mut file = PartFile::create(folder, name(beginning))?;
-        let Beginning { id, started_at, uid, method, target, fields } = beginning;
-        let body = DumpBody::of(fields, &secrets.masker, BODY_LIMIT_BYTES);
+    pub(crate) fn begin(folder: &Arc<DumpFolder>, beginning: Beginning) -> io::Result<Self> {
+        let mut file = PartFile::create(folder, name(&beginning))?;
+        let Beginning { id, started_at, uid, method, target, fields, secrets } = beginning;
+        let body = DumpBody::of(&fields, &secrets.masker, BODY_LIMIT_BYTES);
         let mut out = Vec::new();
         write!(
             out,
             r#"{{"id":{id},"started_at":"{}","uid":{},"request":{{"method":{},"path":{},"headers":{},"body":"#,
-            rfc3339(*started_at),
+            rfc3339(started_at),
             json!(uid),
             secrets.shown(method.as_str().as_bytes()),
             secrets.shown(target.to_string().as_bytes()),
-            secrets.shown_fields(fields),
+            secrets.shown_fields(&fields),
         )?;
         body.begin(&mut out);
         file.write(&out)?;
-        Ok(Self { file, side: Side::Request, body })
+        Ok(Self { file, side: Side::Request, body, secrets })
     }
 
     /// A piece of a body. One of the request's that comes after the answer's head is left out.
@@ -110,16 +108,15 @@ impl Document {
         status: StatusCode,
         fields: &HeaderMap,
         request_is_whole: bool,
-        secrets: &Secrets,
     ) -> io::Result<()> {
         if self.side == Side::Answer {
             return Ok(());
         }
         self.side = Side::Answer;
-        let body = DumpBody::of(fields, &secrets.masker, BODY_LIMIT_BYTES);
+        let body = DumpBody::of(fields, &self.secrets.masker, BODY_LIMIT_BYTES);
         let mut out = Vec::new();
         std::mem::replace(&mut self.body, body).end(request_is_whole, &mut out);
-        let (status, fields) = (status.as_u16(), secrets.shown_fields(fields));
+        let (status, fields) = (status.as_u16(), self.secrets.shown_fields(fields));
         write!(out, r#"}},"answer":{{"status":{status},"headers":{fields},"body":"#)?;
         self.body.begin(&mut out);
         self.file.write(&out)
@@ -179,6 +176,7 @@ mod tests {
             method: head.method,
             target: head.uri,
             fields: head.headers,
+            secrets: secrets(),
         }
     }
 
@@ -203,7 +201,7 @@ mod tests {
         let parent = private_folder();
         let folder = Arc::new(DumpFolder::open(parent.path()).unwrap());
         let beginning = beginning("/v1/responses?a=%22", &[("x-a", "1"), ("x-a", "\"2\"")]);
-        let mut document = Document::begin(&folder, &beginning, &secrets()).unwrap();
+        let mut document = Document::begin(&folder, beginning).unwrap();
         document.data(Side::Request, b"{\"a\":").unwrap();
         document.data(Side::Answer, b"too early").unwrap();
         document.data(Side::Request, b"1}").unwrap();
@@ -211,8 +209,8 @@ mod tests {
             http::header::CONTENT_TYPE,
             HeaderValue::from_static("text/event-stream"),
         )]);
-        document.answer(StatusCode::OK, &fields, true, &secrets()).unwrap();
-        document.answer(StatusCode::BAD_GATEWAY, &fields, true, &secrets()).unwrap();
+        document.answer(StatusCode::OK, &fields, true).unwrap();
+        document.answer(StatusCode::BAD_GATEWAY, &fields, true).unwrap();
         document.data(Side::Answer, b"data: 1\n\n").unwrap();
         document.data(Side::Request, b"too late").unwrap();
         assert!(written(parent.path()).0.ends_with(".json.part"));
@@ -255,10 +253,10 @@ mod tests {
         ] {
             let parent = private_folder();
             let folder = Arc::new(DumpFolder::open(parent.path()).unwrap());
-            let mut document = Document::begin(&folder, &beginning("/", &[]), &secrets()).unwrap();
+            let mut document = Document::begin(&folder, beginning("/", &[])).unwrap();
             if let Some(request_is_whole) = answered {
                 let fields = HeaderMap::new();
-                document.answer(StatusCode::OK, &fields, request_is_whole, &secrets()).unwrap();
+                document.answer(StatusCode::OK, &fields, request_is_whole).unwrap();
             }
             document.end(ending).unwrap();
             let document: Value = serde_json::from_str(&written(parent.path()).1).unwrap();
@@ -282,11 +280,11 @@ mod tests {
             uid: None,
             ..beginning(&path, &[("x-odd", value.as_str()), ("x-sk-proj-0", "1")])
         };
-        let mut document = Document::begin(&folder, &beginning, &secrets()).unwrap();
+        let mut document = Document::begin(&folder, beginning).unwrap();
         document.data(Side::Request, KEY.as_bytes()).unwrap();
         let location = HeaderValue::from_str(&format!("/{KEY}")).unwrap();
         let fields = HeaderMap::from_iter([(http::header::LOCATION, location)]);
-        document.answer(StatusCode::FOUND, &fields, true, &secrets()).unwrap();
+        document.answer(StatusCode::FOUND, &fields, true).unwrap();
         for byte in KEY.as_bytes() {
             document.data(Side::Answer, &[*byte]).unwrap();
         }
@@ -311,7 +309,7 @@ mod tests {
     fn a_document_that_is_given_up_leaves_nothing() {
         let parent = private_folder();
         let folder = Arc::new(DumpFolder::open(parent.path()).unwrap());
-        drop(Document::begin(&folder, &beginning("/", &[]), &secrets()).unwrap());
+        drop(Document::begin(&folder, beginning("/", &[])).unwrap());
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 }

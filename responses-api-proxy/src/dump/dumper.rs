@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::time::{Duration, SystemTime};
 
+use codex_key_custody::ApiKey;
+use http::HeaderName;
 use http::request::Parts;
 
 use crate::dump::document::Beginning;
@@ -23,6 +25,8 @@ use crate::dump::writer::DumpWriter;
 pub(crate) struct Dumper {
     queue: Sender<Message>,
     backlog: Arc<Backlog>,
+    /// Fields besides the usual ones whose values are secrets.
+    secret_fields: Arc<[HeaderName]>,
 }
 
 /// The thread that writes.
@@ -33,25 +37,26 @@ pub(crate) struct DumpThread {
 }
 
 /// Starts the thread. It ends once every [`Dumper`] and [`Dump`] has been dropped, or something can't be
-/// written. `tell` is called there with what the operator should know: seldom, and it may block.
+/// written. `tell` is called there with what the operator should know: seldom, and it may block. The folder's name is in
+/// that, which may be anything.
 ///
 /// # Errors
 ///
 /// As [`std::thread::Builder::spawn`].
 pub(crate) fn start(
     folder: DumpFolder,
-    secrets: Secrets,
+    secret_fields: Arc<[HeaderName]>,
     tell: impl FnMut(&str) + Send + 'static,
 ) -> io::Result<(Dumper, DumpThread)> {
     let (queue, messages) = channel();
     let backlog = Arc::new(Backlog::default());
-    let writer = DumpWriter::new(folder, secrets, Arc::clone(&backlog), tell);
+    let writer = DumpWriter::new(folder, Arc::clone(&backlog), tell);
     let (ended, running) = sync_channel(0);
     std::thread::Builder::new().name("dumps".to_owned()).spawn(move || {
         writer.run(messages);
         drop(ended);
     })?;
-    Ok((Dumper { queue, backlog }, DumpThread { running }))
+    Ok((Dumper { queue, backlog, secret_fields }, DumpThread { running }))
 }
 
 impl DumpThread {
@@ -64,7 +69,14 @@ impl DumpThread {
 
 impl Dumper {
     /// Begins the dump of an exchange whose request's head has been read. No other has its number.
-    pub(crate) fn exchange(&self, id: u64, uid: Option<u32>, head: &Parts) -> Dump {
+    /// Nothing of its key will be in it.
+    pub(crate) fn exchange(
+        &self,
+        id: u64,
+        uid: Option<u32>,
+        head: &Parts,
+        key: &Arc<ApiKey>,
+    ) -> Dump {
         if !self.backlog.admit_exchange() {
             return Dump::default();
         }
@@ -75,6 +87,7 @@ impl Dumper {
             method: head.method.clone(),
             target: head.uri.clone(),
             fields: head.headers.clone(),
+            secrets: Secrets { masker: key.masker(), fields: Arc::clone(&self.secret_fields) },
         })));
         if !begun {
             self.backlog.exchange_ended();
@@ -119,7 +132,7 @@ pub(crate) mod testing {
     use std::path::Path;
     use std::sync::OnceLock;
 
-    use codex_key_custody::{ApiKey, Masker};
+    use codex_key_custody::{KeyInput, Masker};
     use http::Request;
     use serde_json::Value;
 
@@ -128,16 +141,19 @@ pub(crate) mod testing {
 
     pub(crate) const KEY: &str = "sk-proj-0aZ9_-K3yUnderTest.7f~2+b/Qx==";
 
-    /// A masker of [`KEY`], which came the way that every key comes.
-    pub(crate) fn masker() -> Masker {
-        static MASKER: OnceLock<Masker> = OnceLock::new();
-        let made = || {
+    /// [`KEY`], which came the way that every key comes.
+    pub(crate) fn key() -> &'static Arc<ApiKey> {
+        static MADE: OnceLock<Arc<ApiKey>> = OnceLock::new();
+        MADE.get_or_init(|| {
             let (input, output) = nix::unistd::pipe().unwrap();
             nix::unistd::write(&output, KEY.as_bytes()).unwrap();
             drop(output);
-            ApiKey::read(input.as_fd(), "").unwrap().masker()
-        };
-        MASKER.get_or_init(made).another()
+            Arc::new(ApiKey::read(KeyInput::of(input.as_fd())).unwrap())
+        })
+    }
+
+    pub(crate) fn masker() -> Masker {
+        key().masker()
     }
 
     /// A temporary folder that dumps may go to.
@@ -146,7 +162,7 @@ pub(crate) mod testing {
     }
 
     pub(crate) fn secrets() -> Secrets {
-        Secrets { masker: masker(), fields: Vec::new() }
+        Secrets { masker: masker(), fields: [].into() }
     }
 
     pub(crate) fn head() -> Parts {
@@ -164,7 +180,10 @@ pub(crate) mod testing {
         pub(crate) fn new() -> (Dumper, Self) {
             let (queue, messages) = channel();
             let backlog = Arc::new(Backlog::default());
-            (Dumper { queue, backlog: Arc::clone(&backlog) }, Self { messages, backlog })
+            (
+                Dumper { queue, backlog: Arc::clone(&backlog), secret_fields: [].into() },
+                Self { messages, backlog },
+            )
         }
 
         /// Writes all that waits; returns what was told. Every dumper and dump has been dropped.
@@ -172,7 +191,7 @@ pub(crate) mod testing {
             let mut told = Vec::new();
             let opened = DumpFolder::open(folder).unwrap();
             let tell = |text: &str| told.push(text.to_owned());
-            DumpWriter::new(opened, secrets(), Arc::clone(&self.backlog), tell).run(self.messages);
+            DumpWriter::new(opened, Arc::clone(&self.backlog), tell).run(self.messages);
             told
         }
     }
@@ -217,8 +236,8 @@ mod tests {
         let folder = private_folder();
         let opened = DumpFolder::open(folder.path()).unwrap();
         let quiet = |text: &str| assert!(text.is_empty(), "{text}");
-        let (dumper, thread) = start(opened, secrets(), quiet).unwrap();
-        let begin = |id| dumper.exchange(id, Some(1_000), &head());
+        let (dumper, thread) = start(opened, [].into(), quiet).unwrap();
+        let begin = |id| dumper.exchange(id, Some(1_000), &head(), key());
         let dumps: Vec<Dump> = (1..=3).map(begin).collect();
         for dump in &dumps {
             dump.request_data(&Bytes::from_static(&KEY.as_bytes()[..10]));
@@ -262,8 +281,8 @@ mod tests {
         fs::remove_dir(&path).unwrap();
         let (told, telling) = channel();
         let tell = move |text: &str| told.send(text.to_owned()).unwrap();
-        let (dumper, thread) = start(folder, secrets(), tell).unwrap();
-        let dump = dumper.exchange(1, None, &head());
+        let (dumper, thread) = start(folder, [].into(), tell).unwrap();
+        let dump = dumper.exchange(1, None, &head(), key());
         let sentence = telling.recv().unwrap();
         assert!(sentence.contains(path.to_str().unwrap()), "{sentence}");
         assert!(sentence.contains("No such file or directory"), "{sentence}");
@@ -273,7 +292,7 @@ mod tests {
             dump.request_data(&Bytes::from_static(b"data"));
             dump.answer_head(StatusCode::OK, &HeaderMap::new());
             dump.ended(Outcome::Completed, None);
-            assert!(dumper.exchange(2, None, &head()).is_in_vain());
+            assert!(dumper.exchange(2, None, &head(), key()).is_in_vain());
         }
         thread.finish(Duration::MAX); // Although a dump and the dumper are still there.
         assert!(telling.recv().is_err(), "something more was told");
@@ -284,8 +303,8 @@ mod tests {
     fn a_failure_takes_the_files_that_are_not_complete_away() {
         let folder = private_folder();
         let (dumper, stopped) = Stopped::new();
-        dumper.exchange(1, None, &head()).ended(Outcome::Completed, None);
-        let open = dumper.exchange(2, None, &head());
+        dumper.exchange(1, None, &head(), key()).ended(Outcome::Completed, None);
+        let open = dumper.exchange(2, None, &head(), key());
         // Twice the same name: the second finds the first's file there.
         for _ in 0..2 {
             let begun = Beginning {
@@ -295,6 +314,7 @@ mod tests {
                 method: head().method,
                 target: head().uri,
                 fields: HeaderMap::new(),
+                secrets: secrets(),
             };
             assert!(dumper.offer(Message::Begun(Box::new(begun))));
         }

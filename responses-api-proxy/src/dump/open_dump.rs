@@ -137,8 +137,8 @@ mod tests {
     fn a_full_queue_costs_bodies_and_never_a_documents_end() {
         let folder = private_folder();
         let (dumper, stopped) = Stopped::new();
-        let first = dumper.exchange(1, None, &head());
-        let second = dumper.exchange(2, None, &head());
+        let first = dumper.exchange(1, None, &head(), key());
+        let second = dumper.exchange(2, None, &head(), key());
         second.request_data(&Bytes::from_static(b"small"));
         second.request_ended();
         let piece = Bytes::from(vec![b'x'; 1 << 20]);
@@ -155,7 +155,7 @@ mod tests {
             dump.answer_data(&Bytes::from_static(b"data"));
             dump.ended(Outcome::Completed, None);
         }
-        dumper.exchange(3, None, &head()).ended(Outcome::Completed, None);
+        dumper.exchange(3, None, &head(), key()).ended(Outcome::Completed, None);
         drop((first, second, dumper));
         let told = stopped.write(folder.path());
 
@@ -179,7 +179,7 @@ mod tests {
     fn an_answer_before_the_end_of_the_request_ends_the_requests_body() {
         let folder = private_folder();
         let (dumper, stopped) = Stopped::new();
-        let dump = dumper.exchange(1, None, &head());
+        let dump = dumper.exchange(1, None, &head(), key());
         dump.request_data(&Bytes::from_static(b"early"));
         dump.answer_head(StatusCode::UNAUTHORIZED, &HeaderMap::new());
         let upload = dump.clone();
@@ -203,7 +203,7 @@ mod tests {
     fn a_dump_that_is_dropped_is_a_client_that_left() {
         let folder = private_folder();
         let (dumper, stopped) = Stopped::new();
-        let dump = dumper.exchange(1, None, &head());
+        let dump = dumper.exchange(1, None, &head(), key());
         dump.request_ended();
         dump.answer_head(StatusCode::OK, &HeaderMap::new());
         dump.answer_data(&Bytes::from_static(b"half"));

@@ -1,5 +1,7 @@
 //! What no dump shows: the key wherever it stands, and the values of fields that carry keys and cookies.
 
+use std::sync::Arc;
+
 use codex_key_custody::Masker;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -24,7 +26,7 @@ pub(crate) struct Secrets {
     /// Of the key; one that has not begun.
     pub(crate) masker: Masker,
     /// Fields of the operator's choosing whose values are secrets too.
-    pub(crate) fields: Vec<HeaderName>,
+    pub(crate) fields: Arc<[HeaderName]>,
 }
 
 impl Secrets {
@@ -56,8 +58,10 @@ mod tests {
 
     #[test]
     fn fields_that_carry_secrets_keep_their_names_alone() {
-        let secrets =
-            Secrets { masker: masker(), fields: vec![HeaderName::from_static("x-provider-key")] };
+        let secrets = Secrets {
+            masker: masker(),
+            fields: [HeaderName::from_static("x-provider-key")].into(),
+        };
         let mut fields = HeaderMap::new();
         for (name, value) in [
             ("authorization", "Bearer a"),
@@ -81,7 +85,7 @@ mod tests {
 
     #[test]
     fn other_fields_are_shown_without_the_key() {
-        let secrets = Secrets { masker: masker(), fields: Vec::new() };
+        let secrets = Secrets { masker: masker(), fields: [].into() };
         let stars = "*".repeat(KEY.len());
         for (value, shown) in [
             (b"text/event-stream".to_vec(), "text/event-stream".to_owned()),

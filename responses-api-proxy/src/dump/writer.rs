@@ -12,13 +12,11 @@ use nix::errno::Errno;
 use crate::dump::document::Document;
 use crate::dump::folder::DumpFolder;
 use crate::dump::queue::{Backlog, Message};
-use crate::dump::secrets::Secrets;
 
 /// The documents that are open, by the number of their exchange, and where new ones go.
 #[derive(Debug)]
 pub(crate) struct DumpWriter<T> {
     folder: Arc<DumpFolder>,
-    secrets: Secrets,
     backlog: Arc<Backlog>,
     documents: HashMap<u64, Document>,
     /// How the operator is told something.
@@ -28,14 +26,9 @@ pub(crate) struct DumpWriter<T> {
 }
 
 impl<T: FnMut(&str)> DumpWriter<T> {
-    pub(crate) fn new(
-        folder: DumpFolder,
-        secrets: Secrets,
-        backlog: Arc<Backlog>,
-        tell: T,
-    ) -> Self {
+    pub(crate) fn new(folder: DumpFolder, backlog: Arc<Backlog>, tell: T) -> Self {
         let folder = Arc::new(folder);
-        Self { folder, secrets, backlog, documents: HashMap::new(), tell, left_out: 0 }
+        Self { folder, backlog, documents: HashMap::new(), tell, left_out: 0 }
     }
 
     /// Writes until nobody can send anything any more, or something can't be written.
@@ -52,7 +45,7 @@ impl<T: FnMut(&str)> DumpWriter<T> {
                 let text = format!(
                     "warning: nothing more is dumped to {folder}: {error}; requests are served as before"
                 );
-                self.say(&text);
+                (self.tell)(&text);
                 return;
             }
             self.count_left_out();
@@ -61,16 +54,17 @@ impl<T: FnMut(&str)> DumpWriter<T> {
         if self.left_out > 0 {
             let (count, folder) = (self.left_out, self.folder.path().display());
             let text = format!("{count} exchanges were left out of the dumps in {folder}");
-            self.say(&text);
+            (self.tell)(&text);
         }
     }
 
     fn write(&mut self, message: Message) -> io::Result<()> {
         match message {
             Message::Begun(beginning) => {
-                match Document::begin(&self.folder, &beginning, &self.secrets) {
+                let id = beginning.id;
+                match Document::begin(&self.folder, *beginning) {
                     Ok(document) => {
-                        self.documents.insert(beginning.id, document);
+                        self.documents.insert(id, document);
                     }
                     // The connections of many clients may have taken them all, and give them back.
                     Err(error) if is_out_of_files(&error) => self.backlog.leave_out(),
@@ -84,7 +78,7 @@ impl<T: FnMut(&str)> DumpWriter<T> {
             }
             Message::Answered { id, status, fields, request_is_whole } => {
                 if let Some(document) = self.documents.get_mut(&id) {
-                    document.answer(status, &fields, request_is_whole, &self.secrets)?;
+                    document.answer(status, &fields, request_is_whole)?;
                 }
             }
             Message::Ended { id, ending } => {
@@ -105,15 +99,9 @@ impl<T: FnMut(&str)> DumpWriter<T> {
             let text = format!(
                 "warning: exchanges are left out of the dumps in {folder}: more are under way, or wait for the disk, than can be kept"
             );
-            self.say(&text);
+            (self.tell)(&text);
         }
         self.left_out += left_out;
-    }
-
-    /// Tells the operator, whose folder's name may be anything, without the key.
-    fn say(&mut self, text: &str) {
-        let shown = self.secrets.shown(text.as_bytes());
-        (self.tell)(shown.as_str().unwrap_or_default());
     }
 }
 
