@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 /// What stands below the flags in the help.
 pub const AFTER_HELP: &str = "\
-The key comes on standard input; at a terminal you are asked for it, and it is not shown:
+The key comes on standard input, or from --key-file; a terminal asks for it and does not show it:
   printenv OPENAI_API_KEY | ... --server-info /tmp/server-info.json
 
 TIME is like 500ms, 10s or 2m; a bare number counts seconds. SIZE is like 512KiB or 64MiB.
@@ -24,6 +24,14 @@ pub struct ServeArgs {
     /// Write one JSON line with port and pid to this file once ready; removed when stopped
     #[arg(long, value_name = "FILE")]
     pub server_info: Option<PathBuf>,
+
+    /// Read the key from this file, or from this systemd credential, instead of standard input
+    #[arg(long, value_name = "PATH")]
+    pub key_file: Option<PathBuf>,
+
+    /// Go on where memory can't be locked: the key may then be written to swap
+    #[arg(long)]
+    pub allow_unlocked_key: bool,
 
     /// Let clients stop the proxy with GET /shutdown
     #[arg(long)]
@@ -41,7 +49,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
 
-    /// Answer `codex proxy status`, `log` and `stop` on this Unix socket [default: in the run folder]
+    /// Answer `codex proxy status`, `log`, `stop` and `rotate-key` on this Unix socket [default: in the run folder]
     #[arg(long, value_name = "PATH")]
     pub control_socket: Option<PathBuf>,
 

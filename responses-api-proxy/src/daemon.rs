@@ -9,12 +9,13 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use codex_process_hardening::{Hardened, keep_descriptors};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
-use crate::StartError;
+use crate::{StartError, key_source};
 
 /// Says that the process is the one that stays.
 const SERVING: &str = "--daemon-serving";
@@ -24,8 +25,8 @@ const READY: &[u8] = b"ready\n";
 const HANDED_ON: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Starts this program anew and waits until it is ready or has ended; it has said why, then.
-pub(crate) fn start(hardened: &Hardened) -> Result<ExitCode, StartError> {
-    let mut child = spawn(hardened).map_err(StartError::Daemon)?;
+pub(crate) fn start(hardened: &Hardened, key_file: Option<&Path>) -> Result<ExitCode, StartError> {
+    let mut child = spawn(hardened, key_file).map_err(StartError::Daemon)?;
     let mut said = Vec::new();
     if let Some(mut stdout) = child.stdout.take() {
         stdout.read_to_end(&mut said).map_err(StartError::Daemon)?;
@@ -38,8 +39,9 @@ pub(crate) fn start(hardened: &Hardened) -> Result<ExitCode, StartError> {
     Ok(code.filter(|code| *code > 0).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn spawn(hardened: &Hardened) -> io::Result<Child> {
-    keep_descriptors()?; // Somebody may wait for the end of a pipe that was handed down to us.
+fn spawn(hardened: &Hardened, key_file: Option<&Path>) -> io::Result<Child> {
+    // Somebody may wait for the end of a pipe that was handed down to us; but `--key-file <(…)` is one that is wanted.
+    keep_descriptors(key_file.and_then(key_source::handed_down))?;
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     let handed_on = HANDED_ON.iter().filter_map(|name| Some((name, hardened.removed_value(name)?)));
@@ -102,7 +104,6 @@ fn outlive() -> io::Result<()> {
 pub(crate) fn begin() {
     use std::ffi::CString;
     use std::os::unix::ffi::OsStrExt;
-    use std::path::Path;
 
     use nix::sys::signal::Signal;
 

@@ -1,7 +1,9 @@
-//! What the environment may choose: for root nothing, for a user the way to the upstream.
+//! What the environment may choose: for a user the way to the upstream, for root next to nothing.
 //!
 //! Whoever starts a program chooses its environment. A user who starts the proxy has the key already; but
 //! where root starts it, the environment may come from somebody who is not to have it.
+//! Where credentials stand is asked for root too: it is the service manager that says it, and whoever said it, what is
+//! there is believed by its owner and mode alone (`key_source`).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use nix::unistd::geteuid;
 const HTTPS_PROXY: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 const AUTHORITIES: [&str; 2] = ["CODEX_CA_CERTIFICATE", "SSL_CERT_FILE"];
+/// Set by systemd for a service that loads credentials (systemd.exec(5)).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// A folder in place of the system's: there is no way to have it besides those.
 const NEVER_USED: &str = "SSL_CERT_DIR";
 
@@ -27,6 +31,8 @@ pub(crate) struct Environment {
     pub(crate) no_proxy: String,
     /// The variable and the file that it names.
     pub(crate) authorities: Vec<(&'static str, PathBuf)>,
+    /// The folder where the service manager has put credentials.
+    pub(crate) credentials: Option<PathBuf>,
     /// Variables that are there and change nothing.
     pub(crate) not_used: Vec<&'static str>,
 }
@@ -50,6 +56,7 @@ impl Environment {
             |(name, value): (&'static str, OsString)| (name, value.to_string_lossy().into_owned());
         let https_proxy = HTTPS_PROXY.into_iter().find_map(variable).map(text);
         let authorities: Vec<_> = AUTHORITIES.into_iter().filter_map(variable).collect();
+        let credentials = variable(CREDENTIALS).map(|(_, folder)| PathBuf::from(folder));
         let mut not_used: Vec<_> = variable(NEVER_USED).map(|(name, _)| name).into_iter().collect();
         if is_anothers {
             let proxy = https_proxy.iter().map(|(name, _)| *name);
@@ -58,13 +65,21 @@ impl Environment {
                 variable("SUDO_USER").filter(|_| is_root).map(text).map(|(_, user)| user);
             let sudo_uid = variable("SUDO_UID").filter(|_| is_root).map(text);
             let sudo_uid = sudo_uid.and_then(|(_, uid)| uid.parse().ok());
-            return Self { sudo_user, sudo_uid, not_used, ..Self::default() };
+            return Self { sudo_user, sudo_uid, credentials, not_used, ..Self::default() };
         }
         let authorities =
             authorities.into_iter().map(|(name, file)| (name, PathBuf::from(file))).collect();
         let no_proxy = NO_PROXY.into_iter().find_map(variable).map(text);
         let no_proxy = no_proxy.map(|(_, hosts)| hosts).unwrap_or_default();
-        Self { sudo_user: None, sudo_uid: None, https_proxy, no_proxy, authorities, not_used }
+        Self {
+            sudo_user: None,
+            sudo_uid: None,
+            https_proxy,
+            no_proxy,
+            authorities,
+            credentials,
+            not_used,
+        }
     }
 }
 
@@ -78,7 +93,7 @@ mod tests {
         })
     }
 
-    const ALL: [(&str, &str); 8] = [
+    const ALL: [(&str, &str); 9] = [
         ("HTTPS_PROXY", "http://upper:1"),
         ("https_proxy", "http://lower:1"),
         ("no_proxy", "a,b"),
@@ -87,6 +102,7 @@ mod tests {
         ("SSL_CERT_DIR", "/d"),
         ("SUDO_USER", "alice"),
         ("HTTP_PROXY", "http://never:1"),
+        ("CREDENTIALS_DIRECTORY", "/run/credentials/a"),
     ];
 
     #[test]
@@ -100,6 +116,7 @@ mod tests {
                 ("CODEX_CA_CERTIFICATE", "/c".into()),
                 ("SSL_CERT_FILE", "/s".into()),
             ],
+            credentials: Some("/run/credentials/a".into()),
             not_used: vec!["SSL_CERT_DIR"],
         };
         assert_eq!(read(false, &ALL), expected);
@@ -109,21 +126,23 @@ mod tests {
 
     /// `sudo -u SERVICE`: it is another's environment, and no root's.
     #[test]
-    fn a_callers_environment_chooses_nothing_for_the_account_that_he_runs_us_as() {
+    fn a_callers_environment_chooses_nothing_but_credentials_for_the_account_that_he_runs_us_as() {
         let variable =
             |name: &str| ALL.iter().find(|(found, _)| *found == name).map(|(_, it)| it.into());
         let expected = Environment {
             not_used: vec!["SSL_CERT_DIR", "HTTPS_PROXY", "CODEX_CA_CERTIFICATE", "SSL_CERT_FILE"],
+            credentials: Some("/run/credentials/a".into()),
             ..Environment::default()
         };
         assert_eq!(Environment::read(false, true, variable), expected);
     }
 
     #[test]
-    fn roots_environment_chooses_nothing_and_that_is_said() {
+    fn roots_environment_chooses_nothing_but_credentials_and_that_is_said() {
         let expected = Environment {
             sudo_user: Some("alice".to_owned()),
             not_used: vec!["SSL_CERT_DIR", "HTTPS_PROXY", "CODEX_CA_CERTIFICATE", "SSL_CERT_FILE"],
+            credentials: Some("/run/credentials/a".into()),
             ..Environment::default()
         };
         assert_eq!(read(true, &ALL), expected);

@@ -9,6 +9,7 @@ use crate::control::ControlSocketError;
 use crate::dump::DumpFolderError;
 use crate::environment::Environment;
 use crate::field_rules::FieldRules;
+use crate::key_source::KeySource;
 use crate::upstream_proxy::UpstreamProxy;
 use crate::upstream_url::UpstreamUrl;
 use crate::users::Users;
@@ -20,6 +21,9 @@ pub(crate) struct Settings {
     /// 0 for any free port.
     pub(crate) port: u16,
     pub(crate) server_info: Option<PathBuf>,
+    pub(crate) key_source: KeySource,
+    /// Whether the key may stand in memory that can be written to swap.
+    pub(crate) allow_unlocked_key: bool,
     pub(crate) http_shutdown: bool,
     /// Where each exchange is to be written.
     pub(crate) dump_dir: Option<PathBuf>,
@@ -76,6 +80,7 @@ impl Settings {
             .chain(environment.authorities.iter().cloned())
             .map(|(named_by, path)| Authorities { path, named_by })
             .collect();
+        let key_source = KeySource::resolve(args.key_file, environment.credentials.as_deref())?;
         let dump_dir = absolute(args.dump_dir, |path, source| {
             StartError::from(DumpFolderError::Open { path, source })
         })?;
@@ -90,6 +95,8 @@ impl Settings {
         Ok(Self {
             port: args.port,
             server_info,
+            key_source,
+            allow_unlocked_key: args.allow_unlocked_key,
             http_shutdown: args.http_shutdown,
             dump_dir,
             log_file,
