@@ -1,7 +1,6 @@
 //! Every fact about the running proxy, for who asks on its control socket.
 
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use codex_process_hardening::Facts as KernelFacts;
 use codex_proxy_client::status::{
@@ -12,7 +11,7 @@ use nix::unistd::{Uid, User};
 
 use crate::control::{Access, Control, Standing};
 use crate::field_rules::KeyField;
-use crate::published::Published;
+use crate::published::{Published, unix_seconds};
 use crate::settings::Settings;
 use crate::users::Users;
 
@@ -56,7 +55,7 @@ pub(crate) fn standing_facts(
                 KeyField::Bare(name) => name.as_str().to_owned(),
             },
         },
-        key: Key { page: "locked page".to_owned() },
+        key: Key::default(),
         hardening: Hardening::default(),
         policy: Policy {
             users: accounts(&settings.users),
@@ -96,11 +95,11 @@ fn accounts(users: &Users) -> Option<Vec<Account>> {
 /// The facts as they are now, as far as this caller may see them.
 pub(crate) fn now(control: &Control, standing: Standing) -> Status {
     let mut status = control.standing_facts.clone();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    status.uptime_seconds = now.saturating_sub(status.started_at);
+    status.uptime_seconds = unix_seconds().saturating_sub(status.started_at);
     if control.proxy.stop.is_told() {
         status.state = State::Draining;
     }
+    status.key = control.proxy.custody.facts();
     status.hardening = hardening();
     status.counters = counters(control);
     status.in_flight = control.proxy.records.under_way.shown(standing.sees_only());

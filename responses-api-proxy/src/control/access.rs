@@ -17,7 +17,7 @@ pub(crate) struct Access {
 /// What an account may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// See all, and stop the proxy.
+    /// See all, stop the proxy, and give it another key.
     Operator,
     /// See the proxy and its own exchanges.
     User(Uid),
@@ -49,6 +49,11 @@ impl Access {
             Users::Only(accounts) => accounts.as_slice(),
         };
         accounts.iter().map(|account| account.uid)
+    }
+
+    /// How many accounts `--allow-user` names.
+    pub(crate) fn named_accounts(&self) -> usize {
+        self.named().count()
     }
 
     /// Those but the serving account and root, whom no file mode keeps out.
