@@ -63,6 +63,9 @@ pub(crate) enum Verb {
     /// Stop the proxy: nothing new is accepted, running answers may end
     #[command(after_help = STOP_HELP)]
     Stop(StopArgs),
+    /// Give the proxy a new key: what comes uses it, running answers end with the old one
+    #[command(after_help = ROTATE_KEY_HELP)]
+    RotateKey(RotateKeyArgs),
     /// Print the completions of a shell
     #[command(after_help = COMPLETION_HELP)]
     Completion {
@@ -95,6 +98,15 @@ Examples:
 
 It returns once the proxy's process is gone.
 Exit codes: 0 stopped, 1 failed, 2 wrong usage, 130 ended with ^C (the proxy stops nevertheless).";
+
+const ROTATE_KEY_HELP: &str = "\
+Examples:
+  printenv NEW_KEY | codex proxy rotate-key
+  codex proxy rotate-key </root/new-key
+  codex proxy rotate-key
+
+It takes the new key as the start of a proxy does: from standard input, or asks for it at a terminal and does not show it. Standard input itself is handed to the proxy, which reads it. Only root, the account that serves and the one that started the proxy may do so. A key that can't be used changes nothing.
+Exit codes: 0 replaced, 1 failed (the old key stays), 2 wrong usage, 130 ended with ^C.";
 
 const COMPLETION_HELP: &str = "\
 Examples:
@@ -165,6 +177,16 @@ pub(crate) struct StopArgs {
     #[arg(long)]
     pub(crate) now: bool,
 
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct RotateKeyArgs {
     #[command(flatten)]
     pub(crate) which: Which,
 

@@ -1,4 +1,4 @@
-//! The verbs that find a running proxy and show or stop it. None of them changes anything else.
+//! The verbs that find a running proxy and show it, stop it or give it a new key. None of them changes anything else.
 //!
 //! Facts come from `codex-proxy-client` and `codex-request-log`, `screen` alone writes to standard output
 //! and standard error, and what stands between the two is text made of values.
@@ -9,6 +9,7 @@ mod figures;
 mod found;
 mod host;
 mod in_flight;
+mod key_text;
 mod log;
 mod log_source;
 mod log_view;
@@ -17,6 +18,7 @@ mod plain;
 mod process;
 mod progress;
 mod record_table;
+mod rotate_key;
 mod screen;
 mod sheet;
 mod status;
@@ -27,7 +29,7 @@ mod table;
 use clap_complete::Shell;
 use tokio::runtime;
 
-use crate::args::{LogArgs, StatusArgs, StopArgs};
+use crate::args::{LogArgs, RotateKeyArgs, StatusArgs, StopArgs};
 use error::CommandError;
 use screen::Screen;
 
@@ -52,6 +54,10 @@ pub(crate) fn log(args: LogArgs) -> anyhow::Result<End> {
 
 pub(crate) fn stop(args: StopArgs) -> anyhow::Result<End> {
     run(async |screen| stop::stop(args, screen).await)
+}
+
+pub(crate) fn rotate_key(args: RotateKeyArgs) -> anyhow::Result<End> {
+    run(async |screen| rotate_key::rotate_key(args, screen).await)
 }
 
 pub(crate) fn completion(shell: Shell) -> anyhow::Result<End> {

@@ -17,6 +17,12 @@ use codex_process_hardening::Hardened;
 use codex_responses_api_proxy::{StartError, report, serve};
 use commands::End;
 
+/// What is freed is wiped: TLS's keys, prompts and answers have stood there. (The API key never does.) Blocks that C code
+/// frees are its own affair.
+#[global_allocator]
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 /// What a shell says of a program that ^C has ended: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
 
@@ -39,6 +45,7 @@ fn run(args: Args, hardened: &Hardened) -> anyhow::Result<ExitCode> {
         Some(Verb::Status(args)) => commands::status(args).map(code),
         Some(Verb::Log(args)) => commands::log(args).map(code),
         Some(Verb::Stop(args)) => commands::stop(args).map(code),
+        Some(Verb::RotateKey(args)) => commands::rotate_key(args).map(code),
         Some(Verb::Completion { shell }) => commands::completion(shell).map(code),
     }
 }

@@ -5,8 +5,10 @@
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::lines::LineReader;
+use crate::rotation::Carrier;
 use crate::{ControlError, Draining, Lines, Process, RecordsQuery, Status};
 
 /// Until the answer's head is there; and so long again for an answer that comes at once and ends.
@@ -30,7 +33,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// No status is larger, in bytes.
 const STATUS_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 /// No error is larger, in bytes.
-const ERROR_LIMIT_BYTES: usize = 64 * 1024;
+pub(crate) const ERROR_LIMIT_BYTES: usize = 64 * 1024;
 /// How long a stream of records may be silent. A proxy sends heartbeats more often.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// How often to call where a proxy speaks before it has been asked.
@@ -86,7 +89,12 @@ impl ControlSocket {
         Ok(Draining::new(LineReader::new(self.path.clone(), answer, /*patience*/ None)))
     }
 
-    async fn collect(&self, answer: Answer, limit_bytes: usize) -> Result<Bytes, ControlError> {
+    /// All of an answer that comes at once.
+    pub(crate) async fn collect(
+        &self,
+        answer: Answer,
+        limit_bytes: usize,
+    ) -> Result<Bytes, ControlError> {
         let collected = timeout(ANSWER_LIMIT, Limited::new(answer, limit_bytes).collect()).await;
         let collected = collected.map_err(|_| self.silent())?;
         Ok(collected.map_err(|error| self.broken(error))?.to_bytes())
@@ -94,37 +102,54 @@ impl ControlSocket {
 
     /// An answer that says 200.
     async fn ask(&self, method: Method, target: &str) -> Result<Answer, ControlError> {
-        let asked = timeout(ANSWER_LIMIT, self.send(&method, target)).await;
-        let (head, answer) = asked.map_err(|_| self.silent())??.into_parts();
+        let asked = timeout(ANSWER_LIMIT, self.send(&method, target, None)).await;
+        self.accepted(asked.map_err(|_| self.silent())??).await
+    }
+
+    /// The same, once it has come.
+    pub(crate) async fn accepted(
+        &self,
+        response: Response<Answer>,
+    ) -> Result<Answer, ControlError> {
+        let (head, answer) = response.into_parts();
         if head.status == StatusCode::OK {
             return Ok(answer);
         }
         let error = self.collect(answer, ERROR_LIMIT_BYTES).await.unwrap_or_default();
-        let message = message(&error);
-        Err(match head.status {
-            StatusCode::FORBIDDEN => ControlError::NotAllowed(message),
-            StatusCode::SERVICE_UNAVAILABLE => ControlError::Crowded,
-            status => ControlError::Refused { status: status.as_u16(), message },
+        let (code, message) = code_and_message(&error);
+        Err(match (head.status, code.as_str()) {
+            (StatusCode::FORBIDDEN, _) => ControlError::NotAllowed(message),
+            (StatusCode::SERVICE_UNAVAILABLE, _) => ControlError::Crowded,
+            (StatusCode::BAD_REQUEST, "bad_key") => ControlError::BadKey(message),
+            (status, _) => ControlError::Refused { status: status.as_u16(), message },
         })
     }
 
-    async fn send(&self, method: &Method, target: &str) -> Result<Response<Answer>, ControlError> {
+    /// `key` goes with the request, as a descriptor.
+    pub(crate) async fn send(
+        &self,
+        method: &Method,
+        target: &str,
+        key: Option<Arc<OwnedFd>>,
+    ) -> Result<Response<Answer>, ControlError> {
         for _ in 1..TRIES {
-            match self.send_once(method, target).await? {
+            match self.send_once(method, target, key.clone()).await? {
                 // Nothing was sent. A proxy with too many callers may say so before it is asked.
                 Err(error) if error.is_canceled() => {}
                 sent => return sent.map_err(|error| self.broken(error)),
             }
         }
-        self.send_once(method, target).await?.map_err(|error| self.broken(error))
+        self.send_once(method, target, key).await?.map_err(|error| self.broken(error))
     }
 
     async fn send_once(
         &self,
         method: &Method,
         target: &str,
+        key: Option<Arc<OwnedFd>>,
     ) -> Result<hyper::Result<Response<Answer>>, ControlError> {
-        let stream = self.connect().await?;
+        let connected = timeout(ANSWER_LIMIT, self.connect()).await;
+        let stream = Carrier::new(connected.map_err(|_| self.silent())??, key);
         let handshake = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.broken(error))?;
         let mut task = JoinSet::new();
@@ -178,7 +203,10 @@ impl ControlSocket {
         }
     }
 
-    fn broken(&self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> ControlError {
+    pub(crate) fn broken(
+        &self,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> ControlError {
         ControlError::Broken { path: self.path.clone(), source: source.into() }
     }
 
@@ -187,11 +215,12 @@ impl ControlSocket {
     }
 }
 
-/// The words of an error of the proxy's, without what a terminal would act on.
-fn message(error: &[u8]) -> String {
+/// The code of an error of the proxy's, and its words without what a terminal would act on.
+fn code_and_message(error: &[u8]) -> (String, String) {
     let json: Value = serde_json::from_slice(error).unwrap_or_default();
+    let code = json["error"]["code"].as_str().unwrap_or_default();
     let message = json["error"]["message"].as_str().unwrap_or("it did not say why");
-    message.replace(char::is_control, " ")
+    (code.to_owned(), message.replace(char::is_control, " "))
 }
 
 /// What comes after an answer's head. Dropped, it closes the connection.

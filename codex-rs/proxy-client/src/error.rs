@@ -53,6 +53,9 @@ pub enum ControlError {
     /// This account has as many connections to it as it may have.
     #[error("this account has too many connections to it already; try again")]
     Crowded,
+    /// The key that was offered can't be used. The one before it stays.
+    #[error("{0}")]
+    BadKey(String),
     /// The proxy answered that it won't.
     #[error("the proxy answered {status}: {message}")]
     Refused {
@@ -92,7 +95,11 @@ impl ControlError {
             Self::NotAllowed(_) => {
                 Some("ask as the account that started the proxy, or as root with sudo")
             }
-            Self::Crowded => None,
+            Self::BadKey(_) => Some(
+                "offer the new key alone, by a pipe or from a file, with at most one line end after it: `printenv NEW_KEY | codex proxy rotate-key`",
+            ),
+            // It stops, has too many callers or lacks something: it said so, and what helps.
+            Self::Crowded | Self::Refused { status: 409 | 500, .. } => None,
             Self::Timeout { .. } => Some("the proxy may have been stopped: look at it with `ps`"),
             Self::Refused { .. } | Self::Broken { .. } => {
                 Some("the proxy may be of another version: compare with `codex --version`")

@@ -8,7 +8,8 @@
 //! [`ControlSocket`] is HTTP over a Unix socket. Nothing is sent before the kernel has said that it leads to the
 //! process it should.
 //!
-//! Nothing here writes a file, serves, sees a key, or knows how the proxy works inside.
+//! Nothing here writes a file, serves, sees a key (a new one passes as a descriptor that nothing here reads), or knows how
+//! the proxy works inside.
 //!
 //! Start reading at [`find`].
 #![cfg(unix)] // codex-process-hardening says why, in one sentence.
@@ -25,6 +26,7 @@ mod process;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod query;
+mod rotation;
 mod run_folder;
 mod search;
 mod server_info;
@@ -37,6 +39,7 @@ pub use found::{Found, RunningProxy};
 pub use lines::Lines;
 pub use process::is_running;
 pub use query::RecordsQuery;
+pub use rotation::Rotated;
 pub use run_folder::RunFolder;
 pub use search::{Search, find};
 pub use server_info::{ServerInfo, ServerInfoError};

@@ -1,8 +1,11 @@
 //! For tests: a proxy that has no more than a listener, a file and a control socket, all of them real.
 
 use std::convert::Infallible;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
@@ -16,6 +19,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use nix::unistd::geteuid;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -118,6 +122,45 @@ pub(crate) fn saying(answer: &'static str) -> Socket {
     Socket { folder, _server: JoinSet::new() }
 }
 
+/// A control socket that answers the first request with what is made of its first line and of what its descriptor leads
+/// to, and then closes.
+pub(crate) fn receiving(
+    answer: impl FnOnce(&str, Option<File>) -> String + Send + 'static,
+) -> Socket {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.sock");
+    let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (head, mut descriptors) = received(&stream);
+        assert!(descriptors.len() <= 1, "{descriptors:?}");
+        let key = descriptors.pop().map(File::from);
+        let said = answer(head.lines().next().unwrap(), key);
+        let _ = stream.write_all(said.as_bytes());
+    });
+    Socket { folder, _server: JoinSet::new() }
+}
+
+/// A request's head, and the descriptors that came with it.
+fn received(stream: &std::os::unix::net::UnixStream) -> (String, Vec<OwnedFd>) {
+    let (mut head, mut descriptors) = (Vec::new(), Vec::new());
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut bytes = [0; 4_096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut beside = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let count = recvmsg(stream, &mut parts, &mut beside, RecvFlags::empty()).unwrap().bytes;
+        for message in beside.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                descriptors.extend(received);
+            }
+        }
+        assert!(count > 0, "the head ended early");
+        head.extend_from_slice(&bytes[..count]);
+    }
+    (String::from_utf8(head).unwrap(), descriptors)
+}
+
 /// A whole proxy, as far as can be seen from outside.
 pub(crate) struct Pretended {
     pub(crate) info: ServerInfo,
@@ -185,7 +228,12 @@ pub(crate) fn status() -> Status {
             authorities: Vec::new(),
             key_field: "Authorization: Bearer".to_owned(),
         },
-        key: Key { page: "locked page".to_owned() },
+        key: Key {
+            page: "memfd_secret".to_owned(),
+            source: "standard input".to_owned(),
+            since: 1_800_000_000,
+            ..Key::default()
+        },
         hardening: Hardening {
             dumpable: Some(false),
             core_limit_bytes: Some(CoreLimit { soft: 0, hard: 4 }),

@@ -91,11 +91,26 @@ pub struct Authority {
     pub named_by: String,
 }
 
-/// What is known of the key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What is known of the key. An older proxy tells of its memory alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// The memory that holds it, in words, as in `locked page`.
+    /// The memory that holds it: `memfd_secret`, `locked page` or `unlocked page`.
     pub page: String,
+    /// Where it was read from, in words, as in `standard input`.
+    #[serde(default)]
+    pub source: String,
+    /// When it was read, in Unix time in seconds.
+    #[serde(default)]
+    pub since: u64,
+    /// How often it was replaced.
+    #[serde(default)]
+    pub rotations: u64,
+    /// The account that offered it; `None` while it is the first.
+    #[serde(default)]
+    pub rotated_by_uid: Option<u32>,
+    /// Keys that were replaced and that exchanges under way still use.
+    #[serde(default)]
+    pub retired: u64,
 }
 
 /// What the kernel says about the process that serves; `None` where it can't be asked.
@@ -296,6 +311,14 @@ mod tests {
         json["hardening"] = json!({"moon": true});
         let read: Status = serde_json::from_value(json).unwrap();
         assert_eq!(read, Status { hardening: Hardening::default(), ..status() });
+    }
+
+    #[test]
+    fn a_proxy_that_can_not_rotate_its_key_tells_of_its_memory_alone() {
+        let mut json = serde_json::to_value(status()).unwrap();
+        json["key"] = json!({"page": "locked page"});
+        let read: Status = serde_json::from_value(json).unwrap();
+        assert_eq!(read.key, Key { page: "locked page".to_owned(), ..Key::default() });
     }
 
     #[test]

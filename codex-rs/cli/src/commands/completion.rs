@@ -75,7 +75,15 @@ mod tests {
     fn every_shell_learns_every_verb_and_no_hidden_flag() {
         for shell in Shell::value_variants() {
             let script = script(*shell, "codex");
-            for word in ["responses-api-proxy", "status", "log", "stop", "completion", "follow"] {
+            for word in [
+                "responses-api-proxy",
+                "status",
+                "log",
+                "stop",
+                "rotate-key",
+                "completion",
+                "follow",
+            ] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
             for hidden in [

@@ -3,8 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use codex_key_custody::CustodyError;
 use codex_proxy_client::ControlError;
 use codex_request_log::LogFileError;
+use codex_responses_api_proxy::report;
 use thiserror::Error;
 
 use super::plain::plain;
@@ -41,14 +43,22 @@ pub(crate) enum CommandError {
     Control(#[from] ControlError),
     #[error("pid {pid} still runs {seconds} s after its last answer")]
     StillRuns { pid: u32, seconds: u64 },
+    /// Somebody was asked for it.
+    #[error("{words}; the old key stays in use", words = report::in_one_line(error))]
+    TypedKey { error: CustodyError },
+    #[error("standard input can't be handed to the proxy")]
+    Handing(#[source] io::Error),
     #[error("standard output can't be written")]
     Output(#[source] io::Error),
+    /// What was to be done is done.
+    #[error("the key was replaced, but standard output can't be written")]
+    ReplacedUntold(#[source] io::Error),
 }
 
 impl CommandError {
     /// Whether it only means that whoever read the output has had enough.
     pub(crate) fn reader_left(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+        matches!(self, Self::Output(error) | Self::ReplacedUntold(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     pub(crate) fn hint(&self) -> Option<String> {
@@ -60,7 +70,19 @@ impl CommandError {
             Self::LogFile(error) => return Some(error.reading_hint().to_owned()),
             Self::Control(error) => return error.hint().map(|hint| hint.to_string()),
             Self::StillRuns { .. } => "look at it with `ps`; end it with `kill -9`",
-            Self::SeveralRun { .. } | Self::Reading { .. } | Self::Output(_) => return None,
+            Self::TypedKey { error: CustodyError::Empty } => {
+                "type or paste the new key, and then Enter"
+            }
+            // The proxy reads it itself, then, and this process needs no memory for it.
+            Self::TypedKey {
+                error: CustodyError::Lock(_) | CustodyError::Page(_) | CustodyError::Read(_),
+            }
+            | Self::Handing(_) => "pipe the key in: `printenv NEW_KEY | codex proxy rotate-key`",
+            Self::TypedKey { error } => error.hint(),
+            Self::SeveralRun { .. }
+            | Self::Reading { .. }
+            | Self::Output(_)
+            | Self::ReplacedUntold(_) => return None,
         };
         Some(hint.to_owned())
     }

@@ -10,6 +10,7 @@ use codex_proxy_client::status::State;
 use super::figures::{exact_bytes, exact_millis, moment_of, seconds};
 use super::host::{Host, account};
 use super::in_flight;
+use super::key_text;
 use super::sheet::Sheet;
 
 pub(crate) fn write(status: &Status, host: Host, sheet: &mut Sheet) {
@@ -17,6 +18,8 @@ pub(crate) fn write(status: &Status, host: Host, sheet: &mut Sheet) {
     sheet.paragraph(&format!("{base_url} pid {pid} {}", state(status.state)));
     process(status, host, sheet);
     upstream(status, sheet);
+    let now = status.started_at.saturating_add(status.uptime_seconds);
+    key_text::write(&status.key, now, host, sheet);
     hardening(status, host, sheet);
     policy(status, sheet);
     files(status, sheet);
@@ -50,7 +53,7 @@ fn upstream(status: &Status, sheet: &mut Sheet) {
     let upstream = &status.upstream;
     sheet.heading("Upstream");
     sheet.fact("url", &upstream.url);
-    sheet.fact("key", &format!("sent as {}, kept in a {}", upstream.key_field, status.key.page));
+    sheet.fact("key", &format!("sent as {}", upstream.key_field));
     let proxy = upstream.proxy.as_ref();
     let proxy = proxy.map(|hop| format!("{} ({})", hop.url, hop.named_by));
     sheet.fact("proxy", &proxy.unwrap_or_else(|| "none".to_owned()));
@@ -186,7 +189,10 @@ mod tests {
                 "authorities": [{ "path": "/etc/corp.pem", "named_by": "--upstream-ca" }],
                 "key_field": "Authorization: Bearer"
             },
-            "key": { "page": "locked page" },
+            "key": {
+                "page": "memfd_secret", "source": "rotate-key", "since": 1_800_007_200,
+                "rotations": 2, "rotated_by_uid": 1000, "retired": 1
+            },
             "hardening": {
                 "dumpable": false, "core_limit_bytes": { "soft": 0, "hard": 0 }, "tracer_pid": 0,
                 "no_new_privs": false, "seccomp": 0, "effective_capabilities": "000001ffffffffff"
@@ -238,9 +244,15 @@ Process
 
 Upstream
   url               https://api.openai.com/v1/responses
-  key               sent as Authorization: Bearer, kept in a locked page
+  key               sent as Authorization: Bearer
   proxy             http://proxy.corp:3128 (--upstream-proxy)
   authorities       the system's, /etc/corp.pem (--upstream-ca)
+
+Key
+  memory            memfd_secret: no other process can read it, not even root's
+  from              rotate-key, 3 min 00 s ago (2027-01-15T10:00:00Z)
+  replaced          2 times, last by alice (uid 1000)
+  older keys        1 in use, by exchanges that began with it
 
 Hardening, as the kernel says
   memory            closed to its own account (not dumpable)

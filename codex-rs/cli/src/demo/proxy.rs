@@ -35,7 +35,8 @@ impl Proxy {
         let mut child = Command::new(program)
             // A proxy on the way to the network is none on the way to this machine.
             .env("NO_PROXY", "*")
-            .args(["responses-api-proxy", "--http-shutdown", "--upstream-url", upstream])
+            .args(["responses-api-proxy", "--http-shutdown", "--allow-unlocked-key"]) // It is no real key.
+            .args(["--upstream-url", upstream])
             .arg("--upstream-ca")
             .arg(&authority)
             .arg("--server-info")

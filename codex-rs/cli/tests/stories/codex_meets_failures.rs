@@ -5,7 +5,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 
 use codex_mock_upstream::{MockUpstream, Options, Scenario};
 use nix::sys::signal::Signal;
@@ -337,44 +336,4 @@ fn a_provider_that_is_no_proxy_or_wants_a_key_is_told() {
 
     let wants_a_key = format!(r#"{ONCE},env_key="NO_SUCH_VARIABLE""#);
     Codex::start(pointing(port, &wants_a_key), &[]).end().failed(NO_VARIABLE);
-}
-
-#[test]
-fn a_start_says_what_the_guide_quotes() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port().to_string();
-    let folder = tempfile::tempdir().unwrap();
-    let absent = folder.path().join("absent.pem");
-    let open = folder.path().join("open");
-    fs::create_dir(&open).unwrap();
-    fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
-    let key = KEY.as_bytes();
-    let cases: [(&[&str], &[u8], &str); 13] = [
-        (&[], b"", NO_KEY),
-        (&[], b"\"sk-x\"", BAD_BYTE),
-        (&[], &[b'k'; 5_000], LONG_KEY),
-        (&[], b"one\ntwo\n", TWO_LINES),
-        (&["--port", port.as_str()], key, PORT_TAKEN),
-        (&["--upstream-url", "http://api.openai.com/v1/responses"], key, BAD_UPSTREAM),
-        (&["--upstream-proxy", "socks5://127.0.0.1:1080"], key, BAD_PROXY),
-        (&["--set-header", "Host: elsewhere"], key, BAD_FIELD),
-        (&["--upstream-ca", str(&absent)], key, BAD_AUTHORITIES),
-        (&["--allow-user", "no-such-account-here"], key, NO_SUCH_USER),
-        (&["--server-info", str(folder.path())], key, BAD_SERVER_INFO),
-        (&["--dump-dir", str(&open)], key, OPEN_DUMPS),
-        (&["--github-oidc"], key, WORKLOAD_IDENTITY),
-    ];
-    for (flags, input, says) in cases {
-        let output = run(flags, input);
-        let said = text(&output.stderr);
-        assert!(!output.status.success() && said.contains("\nhint: "), "{says}: {said}");
-        assert!(said.lines().any(|line| fits(line, says)), "no {says:?} in {said}");
-    }
-
-    let mut command = program();
-    command.env("LD_LIBRARY_PATH", folder.path()).env("SSL_CERT_DIR", folder.path());
-    let proxy = Proxy::spawn(&mut command);
-    for says in [READY, PRELOADED, NOT_USED] {
-        assert!(proxy.said.iter().any(|line| fits(line, says)), "no {says:?} in {:#?}", proxy.said);
-    }
 }

@@ -146,10 +146,14 @@ pub(crate) const READY: &str =
     "ready: http://127.0.0.1:…/v1 forwards POST /v1/responses to …, pid …, for …";
 pub(crate) const PRELOADED: &str = "warning: taken out of the environment: …";
 pub(crate) const NOT_USED: &str = "warning: not used…: …";
-pub(crate) const NO_KEY: &str = "error: no API key arrived on standard input";
+pub(crate) const NO_KEY: &str = "error: no API key arrived";
 pub(crate) const BAD_BYTE: &str = "error: the API key has an unexpected byte at offset …";
 pub(crate) const LONG_KEY: &str = "error: the API key is longer than 4096 bytes";
-pub(crate) const TWO_LINES: &str = "error: standard input holds more than one line";
+pub(crate) const TWO_LINES: &str = "error: more than one line arrived in place of an API key";
+pub(crate) const BAD_KEY_FILE: &str = "error: the key file … can't be used";
+pub(crate) const BAD_KEY_IN_FILE: &str = "error: the API key in … can't be used";
+pub(crate) const NOT_LOCKED: &str =
+    "error: the memory that is to hold the API key could not be locked";
 pub(crate) const PORT_TAKEN: &str = "error: 127.0.0.1:… can't be listened on";
 pub(crate) const BAD_UPSTREAM: &str = "error: --upstream-url … can't be used";
 pub(crate) const BAD_PROXY: &str = "error: the proxy that … names can't be used";
@@ -161,7 +165,7 @@ pub(crate) const BAD_SERVER_INFO: &str = "error: the server-info file … can't 
 pub(crate) const WORKLOAD_IDENTITY: &str = "error: … is not supported: this proxy takes an API key on standard input, not a workload identity";
 
 /// All that the guide quotes of the proxy.
-pub(crate) const PROXY_SAYS: [&str; 16] = [
+pub(crate) const PROXY_SAYS: [&str; 19] = [
     READY,
     PRELOADED,
     NOT_USED,
@@ -169,6 +173,9 @@ pub(crate) const PROXY_SAYS: [&str; 16] = [
     BAD_BYTE,
     LONG_KEY,
     TWO_LINES,
+    BAD_KEY_FILE,
+    BAD_KEY_IN_FILE,
+    NOT_LOCKED,
     PORT_TAKEN,
     BAD_UPSTREAM,
     BAD_PROXY,

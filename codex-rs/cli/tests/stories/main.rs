@@ -8,10 +8,13 @@ mod codex_process;
 mod codex_texts;
 mod daemon;
 mod demo_shows_the_whole_path;
+#[path = "../../../../responses-api-proxy/tests/custody/keys.rs"]
+mod keys;
 mod multitool;
 mod private_namespace;
 mod real_codex;
 mod recipe_with_sudo;
+mod start_texts;
 #[path = "../../../../responses-api-proxy/tests/stories/support.rs"]
 #[allow(dead_code, reason = "shared with the proxy's own stories, which use all of it")]
 mod support;

@@ -4,6 +4,7 @@
 //! those about the search have a run folder to themselves, in a mount namespace of their own.
 
 mod log;
+mod rotate_key;
 mod search;
 mod status;
 mod stop;
@@ -213,6 +214,7 @@ fn help_shows_examples_and_wrong_usage_ends_with_2() {
     for (name, example) in [
         ("status", "codex proxy status --json | jq"),
         ("log", "codex proxy log --since 1h --outcome refused --json | jq"),
+        ("rotate-key", "printenv NEW_KEY | codex proxy rotate-key"),
         ("stop", "codex proxy stop --now"),
         ("completion", "codex proxy completion bash"),
     ] {

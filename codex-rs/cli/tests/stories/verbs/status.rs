@@ -96,7 +96,7 @@ fn where_the_named_file_is_not_every_verb_says_so() {
         (&json!("none"), &json!(str(&file)))
     );
 
-    for name in ["log", "stop"] {
+    for name in ["log", "stop", "rotate-key"] {
         let (code, shown, said) = run_verb(&[name, "--server-info", str(&file)]);
         assert_eq!((code, shown.as_str()), (Some(1), ""));
         assert!(said.starts_with(&format!("error: there is no file {}\n", str(&file))), "{said}");
@@ -178,7 +178,7 @@ async fn another_account_learns_nothing_and_stops_nothing() {
     let (code, shown, _) = as_stranger("status");
     assert_eq!(code, Some(1), "{shown}");
     assert!(shown.contains("does not answer") && shown.contains("sudo"), "{shown}");
-    for name in ["log", "stop"] {
+    for name in ["log", "stop", "rotate-key"] {
         let (code, shown, said) = as_stranger(name);
         assert_eq!((code, shown.as_str()), (Some(1), ""), "{said}");
         assert!(said.starts_with("error: no proxy tells this account about itself:\n"), "{said}");
