@@ -6,6 +6,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use codex_responses_api_proxy::{ServeArgs, StartError, report, serve};
 
+/// What is freed is wiped: TLS's keys, prompts and answers have stood there. (The API key never does.) Blocks that C code
+/// frees are its own affair.
+#[global_allocator]
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 /// Lets programs on this machine use an OpenAI API key that they can't read
 ///
 /// Reads the key from standard input, accepts exactly POST /v1/responses on 127.0.0.1, and forwards it
