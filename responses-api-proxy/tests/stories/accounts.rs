@@ -110,7 +110,11 @@ async fn an_account_is_served_by_name_and_no_other_is() {
         .env("WORK", work.path())
         .envs([("ALICE", ALICE.to_string()), ("BOB", BOB.to_string())]);
     let mut proxy = Proxy::spawn(&mut command);
-    assert!(proxy.ready.ends_with("for tst_alice (uid 61001), uid 61003 alone"), "{}", proxy.ready);
+    assert!(
+        proxy.ready.contains(" for tst_alice (uid 61001), uid 61003 alone, key in "),
+        "{}",
+        proxy.ready
+    );
     for (uid, served) in [(ALICE, true), (BOB, false), (61_003, true), (0, false), (65_534, false)]
     {
         let answer = ask_as_process_of(uid, proxy.port);
@@ -134,7 +138,7 @@ async fn without_the_flag_everyone_is_served_and_the_record_says_who() {
     }
     let upstream = upstream(Scenario::Cut { events: 1 }).await;
     let mut proxy = Proxy::start(&upstream, &[]);
-    assert!(proxy.ready.ends_with("for any account on this machine"), "{}", proxy.ready);
+    assert!(proxy.ready.contains(" for any account on this machine, key in "), "{}", proxy.ready);
     for uid in [ALICE, BOB, 0] {
         ask_as_process_of(uid, proxy.port);
         let line = proxy.line_with("cut 200 upstream_cut");

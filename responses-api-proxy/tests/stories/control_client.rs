@@ -1,6 +1,10 @@
 //! What tests of records share: a client of the control socket that speaks HTTP by hand, the traces that a proxy
 //! leaves of its exchanges, and an upstream that answers by hand.
 
+// Named, because other programs' tests take this file from elsewhere.
+#[path = "control_client/descriptors.rs"]
+mod descriptors;
+
 use std::fmt::Debug;
 use std::fs;
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Write};
@@ -10,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use descriptors::*;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
@@ -46,6 +51,13 @@ pub(crate) fn get(socket: &Path, target: &str) -> (u16, String) {
 /// The same with POST, and no body.
 pub(crate) fn post(socket: &Path, target: &str) -> (u16, String) {
     ask(socket, "POST", target)
+}
+
+/// What the proxy with this control socket says of itself.
+pub(crate) fn status(socket: &Path) -> Value {
+    let (status, said) = get(socket, "/v1/status");
+    assert_eq!(status, 200, "{said}");
+    serde_json::from_str(&said).unwrap()
 }
 
 fn ask(socket: &Path, method: &str, target: &str) -> (u16, String) {
@@ -268,9 +280,7 @@ impl Traces {
     }
 
     pub(crate) fn status(&self) -> Value {
-        let (status, said) = get(&self.socket, "/v1/status");
-        assert_eq!(status, 200, "{said}");
-        serde_json::from_str(&said).unwrap()
+        status(&self.socket)
     }
 
     pub(crate) fn metrics(&self) -> String {

@@ -6,6 +6,7 @@ mod fixture;
 mod metrics;
 mod open_folders;
 mod places;
+mod rotation;
 
 use std::fs;
 use std::io::{Read, Write};

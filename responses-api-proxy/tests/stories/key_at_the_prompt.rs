@@ -27,13 +27,18 @@ struct Terminal {
 }
 
 impl Terminal {
+    /// What the proxy says goes to a pipe of ours.
     fn with_proxy(flags: &[&str]) -> Self {
+        Self::start(flags, |_| Stdio::piped())
+    }
+
+    fn start(flags: &[&str], stderr: impl FnOnce(&OwnedFd) -> Stdio) -> Self {
         let pty = openpty(None, None).unwrap();
         let before = tcgetattr(&pty.slave).unwrap();
         let child = program()
             .args(flags)
             .stdin(Stdio::from(pty.slave.try_clone().unwrap()))
-            .stderr(Stdio::piped())
+            .stderr(stderr(&pty.slave))
             .spawn()
             .unwrap();
         // What waits for a word of the child's is freed by its end.
@@ -156,4 +161,20 @@ fn ctrl_c_at_the_prompt_ends_it_and_gives_the_terminal_back() {
     terminal.shows("\n"); // What is said next begins on a line of its own.
     assert_eq!(terminal.child.wait().unwrap().code(), Some(1));
     assert!(terminal.is_as_before() && terminal.echoes());
+}
+
+#[test]
+fn what_is_said_after_the_prompt_stands_on_a_line_of_its_own() {
+    for (typed, error) in [
+        ("\u{4}", "no API key arrived"), // ^D
+        ("sk-half\u{3}", "interrupted while asking for the API key"),
+    ] {
+        let mut terminal = Terminal::start(&[], |slave| slave.try_clone().unwrap().into());
+        terminal.shows("shown): ");
+        terminal.types(typed);
+        let shown = terminal.shows("hint: ");
+        assert!(shown.starts_with(&format!("\r\nerror: {error}\r\n")), "{shown:?}");
+        assert_eq!(terminal.child.wait().unwrap().code(), Some(1));
+        assert!(terminal.is_as_before() && terminal.echoes());
+    }
 }

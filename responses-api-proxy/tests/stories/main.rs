@@ -13,7 +13,11 @@ mod control_socket;
 mod dumps;
 mod hostile_pages;
 mod key_at_the_prompt;
+mod key_sources;
 mod key_stays_secret;
+#[path = "../custody/keys.rs"]
+mod keys;
+mod leaving_early;
 mod log_file;
 mod no_secrets_kept;
 mod operator_starts_and_stops;

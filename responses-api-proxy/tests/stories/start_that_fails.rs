@@ -23,8 +23,8 @@ fn failure(output: &Output, code: i32) -> String {
 fn a_bad_key_is_refused_with_what_is_wrong_with_it() {
     let line = |end: &str| format!("{KEY}{end}").into_bytes();
     for (input, expected) in [
-        (b"".to_vec(), "no API key arrived on standard input"),
-        (b"\n".to_vec(), "no API key arrived on standard input"),
+        (b"".to_vec(), "no API key arrived\n"),
+        (b"\n".to_vec(), "no API key arrived\n"),
         (vec![b'k'; 5_000], "longer than 4096 bytes"),
         (line(" "), "unexpected byte at offset 36"),
         (format!("\"{KEY}\"").into_bytes(), "unexpected byte at offset 0"),
@@ -135,6 +135,8 @@ fn help_names_every_flag_and_version_the_version() {
     let help = text(&run(&["--help"], b"").stdout);
     for flag in [
         "--port",
+        "--key-file",
+        "--allow-unlocked-key",
         "--server-info",
         "--http-shutdown",
         "--dump-dir",

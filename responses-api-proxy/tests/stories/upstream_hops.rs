@@ -16,6 +16,7 @@ use crate::support::*;
 
 mod answers;
 mod environment;
+mod old_version;
 mod stale;
 mod tunnel;
 
