@@ -105,7 +105,8 @@ fn keep_to_this_process(mapping: &Mapping) -> nix::Result<()> {
     use crate::mapping::CopyAdvice::{NotInDumps, WipedInForks};
 
     mapping.advise(NotInDumps)?;
-    mapping.advise(WipedInForks)
+    let _ = mapping.advise(WipedInForks); // Kernels that don't know it can do without: nothing here forks.
+    Ok(())
 }
 
 /// Elsewhere there is no such advice: codex-process-hardening forbids dumps, and nothing here forks.
