@@ -13,6 +13,7 @@ mod control_socket;
 mod descriptors;
 mod draining;
 mod following;
+mod letting_go;
 mod rotating;
 mod run_entry;
 
@@ -227,7 +228,7 @@ impl Callers {
         tokio::spawn(async move {
             let place = closing.acquire_owned().await;
             on_own_thread(&threads, move || async move {
-                drop(ManuallyDrop::into_inner(stream));
+                letting_go::let_go(ManuallyDrop::into_inner(stream));
                 drop((place, room));
             });
         });

@@ -3,19 +3,20 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{PipeWriter, Write, pipe};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use codex_mock_upstream::Scenario;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
+use socket2::{Domain, Socket, Type};
 
 use super::refused;
 use crate::control_client::*;
-use crate::control_socket::fixture::Controlled;
+use crate::control_socket::fixture::{Controlled, open_folder};
 use crate::support::*;
 
 /// Keys that one account may have read at once.
@@ -194,6 +195,69 @@ async fn a_descriptor_that_takes_an_hour_to_close_holds_nobody_up_nor_the_end() 
     controlled.proxy.signal(Signal::SIGTERM);
     let (status, said) = controlled.proxy.ended();
     assert_eq!(status.code(), Some(0), "{said}");
+}
+
+/// As [`bring_what_lingers`], so many times, as this account.
+const MANY_LINGER: &str = r#"
+import array, os, select, signal, socket, struct, sys
+port, path, uid, count = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+os.setgroups([])
+os.setgid(uid)
+os.setuid(uid)
+kept = []
+for _ in range(count):
+    slow = socket.create_connection(("127.0.0.1", port))
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    slow.setblocking(False)
+    while select.select([], [slow], [], 0.005)[1]:
+        slow.send(b"x" * 65536)
+    stream = socket.socket(socket.AF_UNIX)
+    stream.connect(path)
+    number = array.array("i", [slow.fileno()])
+    stream.sendmsg([b"G"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, number)])
+    kept += [slow, stream]
+os.kill(os.getpid(), signal.SIGKILL)
+"#;
+
+/// What is over an account's places is closed, whatever it holds: else each of them would take a thread or a descriptor.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_whose_connections_hang_keeps_nobody_out() {
+    const ROUNDS: usize = 5;
+    const MANY: usize = 60; // More would wait for the proxy, which is stopped.
+    const ITS_PLACES: usize = 2 * 16;
+    const ACCOUNT: &str = "61235";
+    let not_root = "it acts as another account: run the tests as root";
+    if !can_run(no_python().or((!nix::unistd::geteuid().is_root()).then_some(not_root))) {
+        return;
+    }
+    let upstream = upstream(Scenario::Json).await;
+    let flags = ["--allow-user", ACCOUNT, "--allow-user", "0", "--allow-user", "61236"];
+    let url = upstream.responses_url();
+    let controlled = Controlled::start_for(&url, open_folder(), &flags, &[]);
+    controlled.status();
+    let before = descriptors(controlled.proxy.pid()).len();
+    let nobody_reads = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    nobody_reads.set_recv_buffer_size(4_096).unwrap(); // For what is taken can't linger.
+    nobody_reads.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    nobody_reads.listen(1_024).unwrap();
+    let port = nobody_reads.local_addr().unwrap().as_socket().unwrap().port().to_string();
+    for _ in 0..ROUNDS {
+        controlled.proxy.signal(Signal::SIGSTOP);
+        let (socket, many) = (str(&controlled.socket), MANY.to_string());
+        let mut attacker = Command::new("python3");
+        attacker.args(["-c", MANY_LINGER, &port, socket, ACCOUNT, &many]);
+        let ended = attacker.status().unwrap();
+        assert!(ended.code().is_none(), "{ended}");
+        controlled.proxy.signal(Signal::SIGCONT);
+        assert_eq!(controlled.status()["state"], "serving");
+    }
+    look_for("the end of most of them", || {
+        let now = descriptors(controlled.proxy.pid()).len();
+        if now <= before + ITS_PLACES + 8 { Ok(()) } else { Err((now, before)) }
+    });
+    assert_eq!(rotate(&controlled.socket, KEY).0, 200);
+    controlled.exchange("gpt-5");
 }
 
 /// A proxy that is ended with the test. Nobody reads what it says.
