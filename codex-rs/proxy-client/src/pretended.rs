@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -21,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use nix::unistd::geteuid;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::json;
+use socket2::{Domain, Type};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
@@ -165,6 +166,8 @@ fn received(stream: &std::os::unix::net::UnixStream) -> (String, Vec<OwnedFd>) {
 pub(crate) struct Pretended {
     pub(crate) info: ServerInfo,
     _listener: Option<TcpListener>,
+    /// Bound, and does not listen.
+    _kept: Option<socket2::Socket>,
     socket: Socket,
 }
 
@@ -188,12 +191,15 @@ impl Pretended {
         let told = info.clone();
         let socket = listening(move |request| answer(&told, request));
         info.control_socket = Some(socket.path());
-        Self { info, _listener: Some(listener), socket }
+        Self { info, _listener: Some(listener), _kept: None, socket }
     }
 
-    /// Stops listening on the port.
+    /// Stops listening on the port, and keeps it: another test might be given it.
     pub(crate) fn close(&mut self) {
         self._listener = None;
+        let kept = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        kept.bind(&SocketAddr::from(([127, 0, 0, 1], self.info.port)).into()).unwrap();
+        self._kept = Some(kept);
     }
 
     pub(crate) fn folder(&self) -> &Path {
