@@ -259,8 +259,9 @@ def attacks_by_root(pid):
 
 def victim(text):
     resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
-    print("ready", flush=True)
-    sys.stdin.read()
+    with tempfile.TemporaryFile():  # Its own, to be opened through it: its pipes may be another account's.
+        print("ready", flush=True)
+        sys.stdin.read()
     return text
 
 
