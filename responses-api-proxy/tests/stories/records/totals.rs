@@ -53,7 +53,8 @@ fn goes_by_without_growth(proxy: &Proxy, body: &str) {
     let mut client = proxy.connect();
     client.send_request("POST /v1/responses", &[], body.as_bytes());
     client.discard();
-    let growth = peak_bytes(proxy) - before;
+    // The kernel counts pages for each CPU, and so its peak may seem to sink a little (proc_pid_status(5), VmRSS).
+    let growth = peak_bytes(proxy).saturating_sub(before);
     assert!(growth < 16 << 20, "{body}: {growth} bytes more");
 }
 
