@@ -1,8 +1,10 @@
 //! The way to the upstream: TCP to the first hop, a tunnel if that is a proxy, TLS.
 //!
 //! Each step knows its hop, so each failure does. All of them together have `--connect-timeout`. On top of all lies the
-//! stream that the key goes into (`keyed_stream`): it is never written to a hop.
+//! stream that the key goes into (`keyed_stream`): it is never written to a hop. Who only looks whether the way is open
+//! gets no such stream.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -17,10 +19,10 @@ use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
+use rustls::{ClientConfig, ProtocolVersion};
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout_at};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 use url::Url;
@@ -38,6 +40,9 @@ const KEEPALIVE_TRIES: u32 = 3;
 
 /// How long an upstream may take nothing of a request: as long as nginx waits.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the polite end of a way may take on which nothing was said.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Makes connections to the one upstream. Cheap to clone.
 #[derive(Clone)]
@@ -71,6 +76,22 @@ struct Proxy {
     login: Option<http::HeaderValue>,
 }
 
+/// A way to the upstream on which nothing has been said yet.
+struct OpenWay {
+    stream: BoxedStream,
+    /// `None` without TLS.
+    tls: Option<ProtocolVersion>,
+    deafness: Deafness,
+}
+
+/// What came of a way that was opened to be closed again.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) took: Duration,
+    /// TLS's version, or `None` without TLS.
+    pub(crate) outcome: Result<Option<ProtocolVersion>, UpstreamFailure>,
+}
+
 impl Connector {
     pub(crate) fn new(
         settings: &Settings,
@@ -99,6 +120,29 @@ impl Connector {
     }
 
     async fn connect(self) -> Result<UpstreamConnection, UpstreamFailure> {
+        let OpenWay { stream, deafness, .. } = self.open_way().await?;
+        let heads = KeyedHeads::new(Arc::clone(&self.0.keys), self.0.head_start.clone());
+        let stream = TokioIo::new(KeyedStream::new(stream, heads));
+        Ok(UpstreamConnection { stream, deafness })
+    }
+
+    /// Opens the way as a request does, says nothing on it, and closes it. Cancel safe.
+    pub(crate) async fn check(&self) -> Checked {
+        let began = Instant::now();
+        let opened = self.open_way().await;
+        let took = began.elapsed();
+        let outcome = match opened {
+            Ok(mut way) => {
+                // Else the other end's log would have an error in it. It may be gone already.
+                let _ = timeout(FAREWELL, way.stream.shutdown()).await;
+                Ok(way.tls)
+            }
+            Err(failure) => Err(failure),
+        };
+        Checked { took, outcome }
+    }
+
+    async fn open_way(&self) -> Result<OpenWay, UpstreamFailure> {
         let Way { upstream, proxy, limit, .. } = &*self.0;
         let deadline = Instant::now() + *limit;
         let at_upstream =
@@ -111,15 +155,13 @@ impl Connector {
                 let at_proxy = |cause| UpstreamFailure { hop: Hop::Proxy(hop.clone()), cause };
                 let stream =
                     self.open(&proxy.target, &deafness, deadline).await.map_err(at_proxy)?;
-                let stream =
+                let (stream, _) =
                     self.secure(&proxy.target, stream, deadline).await.map_err(at_proxy)?;
                 self.tunnel(proxy, stream, deadline).await.map_err(at_proxy)?
             }
         };
-        let stream = self.secure(upstream, stream, deadline).await.map_err(at_upstream)?;
-        let heads = KeyedHeads::new(Arc::clone(&self.0.keys), self.0.head_start.clone());
-        let stream = TokioIo::new(KeyedStream::new(stream, heads));
-        Ok(UpstreamConnection { stream, deafness })
+        let (stream, tls) = self.secure(upstream, stream, deadline).await.map_err(at_upstream)?;
+        Ok(OpenWay { stream, tls, deafness })
     }
 
     /// Name and TCP.
@@ -135,16 +177,20 @@ impl Connector {
         Ok(Box::new(UpstreamStream::of(stream.into_inner(), self.0.patience, deafness.clone())))
     }
 
-    /// TLS, if the target wants it.
+    /// TLS, if the target wants it, and its version.
     async fn secure(
         &self,
         target: &Target,
         stream: BoxedStream,
         deadline: Instant,
-    ) -> Result<BoxedStream, Cause> {
-        let Some(name) = target.name.clone() else { return Ok(stream) };
+    ) -> Result<(BoxedStream, Option<ProtocolVersion>), Cause> {
+        let Some(name) = target.name.clone() else { return Ok((stream, None)) };
         match timeout_at(deadline, self.0.tls.connect(name, stream)).await {
-            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Ok(stream)) => {
+                let version = stream.get_ref().1.protocol_version();
+                let stream: BoxedStream = Box::new(stream);
+                Ok((stream, version))
+            }
             Ok(Err(error)) => Err(Cause::of(&error)),
             Err(_) => Err(Cause::TlsTimeout(self.0.limit)),
         }
@@ -195,6 +241,13 @@ impl Target {
             _ => None,
         };
         Ok(Self { uri, hop, name })
+    }
+}
+
+/// Where it leads, and nothing that a hop's password is in.
+impl fmt::Debug for Connector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Connector({})", self.0.upstream.hop)
     }
 }
 

@@ -16,6 +16,7 @@ mod following;
 mod letting_go;
 mod rotating;
 mod run_entry;
+mod upstream_check;
 
 use std::convert::Infallible;
 use std::io;
@@ -57,6 +58,7 @@ pub(crate) use access::{Access, Standing};
 pub(crate) use control_socket::ControlSocket;
 pub(crate) use control_socket::ControlSocketError;
 pub(crate) use run_entry::RunEntry;
+pub(crate) use upstream_check::UpstreamChecks;
 
 /// Connections of one account at once; and so many more that are told that there are too many.
 const CONNECTIONS: usize = 16;
@@ -97,6 +99,7 @@ pub(crate) struct Control {
     pub(crate) proxy: Arc<Proxy>,
     /// What does not change while the proxy runs.
     pub(crate) standing_facts: Status,
+    pub(crate) upstream_checks: UpstreamChecks,
     /// Cancelled once no exchange is left.
     pub(crate) ended: CancellationToken,
     /// What the operator should know.
@@ -310,6 +313,12 @@ async fn answer(
             Err(error) => refusal(StatusCode::BAD_REQUEST, "bad_query", &error),
         },
         (&Method::GET, "/metrics") => said(OPEN_METRICS, status::metrics(control)),
+        (&Method::GET, "/v1/upstream") if query.is_empty() => {
+            upstream_check::check(control, caller).await
+        }
+        (&Method::GET, "/v1/upstream") => {
+            refusal(StatusCode::BAD_REQUEST, "bad_query", "there is no query")
+        }
         (&Method::POST, "/v1/shutdown") if standing != Standing::Operator => refusal(
             StatusCode::FORBIDDEN,
             "client_not_allowed",
@@ -332,7 +341,7 @@ async fn answer(
         _ => refusal(
             StatusCode::NOT_FOUND,
             "route_not_allowed",
-            "there are GET /v1/status, GET /v1/records, GET /metrics, POST /v1/shutdown and POST /v1/rotate-key",
+            "there are GET /v1/status, GET /v1/records, GET /v1/upstream, GET /metrics, POST /v1/shutdown and POST /v1/rotate-key",
         ),
     }
 }

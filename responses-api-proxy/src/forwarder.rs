@@ -38,6 +38,8 @@ const MAX_BUFFER_BYTES: usize = 128 * 1024;
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     client: Client<Connector, RequestBody>,
+    /// The client's own.
+    connector: Connector,
     fields: FieldRules,
     uri: Uri,
     /// `host:port`
@@ -63,13 +65,14 @@ impl Forwarder {
             // What has not been sent at all goes to another connection; nothing else is ever sent again.
             .retry_canceled_requests(true)
             .http1_max_buf_size(MAX_BUFFER_BYTES)
-            .build(connector);
+            .build(connector.clone());
         let upstream = &settings.upstream;
         let uri = upstream.url().as_str().parse().map_err(|error: http::uri::InvalidUri| {
             StartError::Resources { what: "the upstream's URI", source: error.into() }
         })?;
         Ok(Self {
             client,
+            connector,
             fields: settings.fields.clone(),
             uri,
             hop: upstream.hop().to_owned(),
@@ -77,6 +80,11 @@ impl Forwarder {
             body_timeout: BODY_TIMEOUT.min(settings.header_timeout),
             max_body_bytes: settings.max_body_bytes,
         })
+    }
+
+    /// The way that requests take, for who looks whether it is open.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
     }
 
     /// Sends an admitted request, its fields and its body, and waits for the head of its answer.

@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Policy;
-use crate::control::{Access, Control, ControlSocket};
+use crate::control::{Access, Control, ControlSocket, UpstreamChecks};
 use crate::custody::Custody;
 use crate::dump::{self, DumpFolder};
 use crate::environment::Environment;
@@ -180,6 +180,7 @@ async fn run(start: Start<'_>) -> Result<(), StartError> {
         hub: start.hub,
         proxy: Arc::clone(&proxy),
         standing_facts,
+        upstream_checks: UpstreamChecks::new(proxy.forwarder.connector().clone()),
         ended: ended.clone(),
         words: Words::start()
             .map_err(|error| StartError::lacking("the words to the operator", error))?,

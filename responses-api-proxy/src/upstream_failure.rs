@@ -124,7 +124,8 @@ impl UpstreamFailure {
         }
     }
 
-    fn remedy(&self) -> &'static str {
+    /// What to do about it: how the sentence ends.
+    pub(crate) fn remedy(&self) -> &'static str {
         match (&self.cause, &self.hop) {
             (Cause::ProxyLogin, _) => {
                 "name it with them, http://USER:PASSWORD@HOST:PORT, in the key proxy's --upstream-proxy or HTTPS_PROXY"

@@ -29,7 +29,7 @@ use crate::rotation::Carrier;
 use crate::{ControlError, Draining, Lines, Process, RecordsQuery, Status};
 
 /// Until the answer's head is there; and so long again for an answer that comes at once and ends.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// No status is larger, in bytes.
 const STATUS_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 /// No error is larger, in bytes.
@@ -102,8 +102,19 @@ impl ControlSocket {
 
     /// An answer that says 200.
     async fn ask(&self, method: Method, target: &str) -> Result<Answer, ControlError> {
-        let asked = timeout(ANSWER_LIMIT, self.send(&method, target, None)).await;
-        self.accepted(asked.map_err(|_| self.silent())??).await
+        self.ask_within(ANSWER_LIMIT, method, target).await
+    }
+
+    /// The same for one that may take longer.
+    pub(crate) async fn ask_within(
+        &self,
+        limit: Duration,
+        method: Method,
+        target: &str,
+    ) -> Result<Answer, ControlError> {
+        let asked = timeout(limit, self.send(&method, target, None)).await;
+        let silent = |_| ControlError::Timeout { path: self.path.clone(), limit };
+        self.accepted(asked.map_err(silent)??).await
     }
 
     /// The same, once it has come.
@@ -119,6 +130,7 @@ impl ControlSocket {
         let (code, message) = code_and_message(&error);
         Err(match (head.status, code.as_str()) {
             (StatusCode::FORBIDDEN, _) => ControlError::NotAllowed(message),
+            (StatusCode::SERVICE_UNAVAILABLE, "busy") => ControlError::Busy(message),
             (StatusCode::SERVICE_UNAVAILABLE, _) => ControlError::Crowded,
             (StatusCode::BAD_REQUEST, "bad_key") => ControlError::BadKey(message),
             (status, _) => ControlError::Refused { status: status.as_u16(), message },

@@ -53,6 +53,9 @@ pub enum ControlError {
     /// This account has as many connections to it as it may have.
     #[error("this account has too many connections to it already; try again")]
     Crowded,
+    /// Somebody else has it done just now.
+    #[error("{0}")]
+    Busy(String),
     /// The key that was offered can't be used. The one before it stays.
     #[error("{0}")]
     BadKey(String),
@@ -99,7 +102,7 @@ impl ControlError {
                 "offer the new key alone, by a pipe or from a file, with at most one line end after it: `printenv NEW_KEY | codex proxy rotate-key`",
             ),
             // It stops, has too many callers or lacks something: it said so, and what helps.
-            Self::Crowded | Self::Refused { status: 409 | 500, .. } => None,
+            Self::Crowded | Self::Busy(_) | Self::Refused { status: 409 | 500, .. } => None,
             Self::Timeout { .. } => Some("the proxy may have been stopped: look at it with `ps`"),
             Self::Refused { .. } | Self::Broken { .. } => {
                 Some("the proxy may be of another version: compare with `codex --version`")

@@ -188,6 +188,7 @@ fn doubt(error: ControlError) -> Doubt {
         ControlError::Broken { ref source, .. } => Doubt::Silent(format!("{error}: {source}")),
         ControlError::NotThere { .. }
         | ControlError::Crowded
+        | ControlError::Busy(_)
         | ControlError::BadKey(_)
         | ControlError::Refused { .. }
         | ControlError::Timeout { .. } => Doubt::Silent(error.to_string()),

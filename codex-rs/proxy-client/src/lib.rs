@@ -31,6 +31,7 @@ mod run_folder;
 mod search;
 mod server_info;
 pub mod status;
+mod upstream_check;
 
 pub use control::ControlSocket;
 pub use draining::{DrainState, Draining};
@@ -44,3 +45,4 @@ pub use run_folder::RunFolder;
 pub use search::{Search, find};
 pub use server_info::{ServerInfo, ServerInfoError};
 pub use status::{InFlight, Status};
+pub use upstream_check::{UpstreamCheck, UpstreamProblem};

@@ -20,7 +20,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use nix::unistd::geteuid;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use serde_json::json;
+use serde_json::{Value, json};
 use socket2::{Domain, Type};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -34,8 +34,12 @@ pub(crate) enum Say {
     Status(Box<Status>),
     /// 200, each part sent by itself.
     Lines(Vec<&'static str>),
+    /// 200, and this.
+    Json(Value),
     /// An error with these words.
     No(u16, &'static str),
+    /// The same with a code of its own.
+    Refusal(u16, &'static str, &'static str),
 }
 
 impl Say {
@@ -43,9 +47,12 @@ impl Say {
         let whole = |text: String| Response::new(Either::Left(Full::from(text)));
         match self {
             Self::Status(status) => whole(serde_json::to_string(&status).unwrap()),
-            Self::No(status, message) => {
-                let error =
-                    json!({"error": {"message": message, "type": "t", "code": "c", "param": null}});
+            Self::Json(document) => whole(document.to_string()),
+            Self::No(status, message) => Self::Refusal(status, "c", message).response(),
+            Self::Refusal(status, code, message) => {
+                let error = json!({
+                    "error": {"message": message, "type": "t", "code": code, "param": null}
+                });
                 let mut response = whole(error.to_string());
                 *response.status_mut() = status.try_into().unwrap();
                 response

@@ -179,7 +179,7 @@ impl Rotation {
 /// might be the very ends that would have to close for us to see that it has left. Cancel safe.
 ///
 /// hyper would not tell: what it has read and not parsed, one byte after the request, keeps it from reading on.
-async fn hang_up(stream: &UnixStream) {
+pub(super) async fn hang_up(stream: &UnixStream) {
     let mut byte = [MaybeUninit::uninit()];
     // At the runtime's end, when nothing can be waited for, it counts as hung up.
     while stream.readable().await.is_ok() {

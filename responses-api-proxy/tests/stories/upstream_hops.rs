@@ -15,6 +15,7 @@ use socket2::SockRef;
 use crate::support::*;
 
 mod answers;
+mod check;
 mod environment;
 mod old_version;
 mod stale;

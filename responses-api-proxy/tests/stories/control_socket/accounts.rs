@@ -69,8 +69,9 @@ fn facts(socket: &Path) -> (u32, u32) {
 }
 
 /// What there is to ask for.
-const ALL: [&str; 6] = [
+const ALL: [&str; 7] = [
     "GET /v1/status",
+    "GET /v1/upstream",
     "GET /v1/records",
     "GET /v1/records?follow=1",
     "GET /metrics",
@@ -116,6 +117,20 @@ async fn a_stranger_on_an_open_socket_gets_403_and_nothing_else() {
         assert!(!said.contains(&port) && !said.contains("61003"), "{line}: {said}");
     }
     assert_eq!(ask_as(61_003, &controlled.socket, "GET /v1/status").unwrap().0, 200);
+    assert_eq!(upstream.counts().connections, 0, "a stranger had it connect");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_allowed_account_may_have_the_upstream_checked() {
+    if !can_run(missing()) {
+        return;
+    }
+    let upstream = upstream(Scenario::Json).await;
+    let controlled = Controlled::start(&upstream, &["--allow-user", &ALICE.to_string()]);
+    let found = json_for(ALICE, &controlled, "/v1/upstream").remove(0);
+    assert_eq!(found["reached"], true, "{found}");
+    let counts = until(&upstream, |counts| counts.disconnections == 1).await;
+    assert_eq!((counts.connections, counts.requests), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

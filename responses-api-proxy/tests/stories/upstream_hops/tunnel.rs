@@ -80,7 +80,7 @@ impl ConnectProxy {
     }
 
     /// The name of this hop in messages.
-    fn hop(&self) -> String {
+    pub(super) fn hop(&self) -> String {
         format!("the proxy {}", self.address)
     }
 
