@@ -39,6 +39,7 @@ mod meter;
 mod metrics;
 mod ownership;
 mod placed_file;
+pub mod plain;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod published;

@@ -9,7 +9,7 @@ use codex_request_log::{Hub, Log, LogFile, LogFileError, Recorder, Sinks};
 use nix::unistd::{Uid, User};
 
 use crate::metrics::Metrics;
-use crate::ownership::{self, Groups};
+use crate::ownership;
 use crate::placed_file::PlacedFile;
 use crate::settings::Settings;
 use crate::{StartError, daemon, report};
@@ -32,7 +32,7 @@ pub(crate) fn open(path: &Path) -> Result<(LogFile, Option<NewLogFile>), StartEr
     if let Err(source) = fs::metadata(folder) {
         return Err(LogFileError::Unopenable { path, source }.into());
     }
-    if !ownership::is_ours_alone(folder, Groups::Usual) {
+    if !ownership::is_ours_alone(folder, ownership::usual_groups()) {
         return Err(StartError::LogFolder { path });
     }
     let is_new = fs::symlink_metadata(&path).is_err();

@@ -8,12 +8,14 @@ use std::process::ExitCode;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
+use codex_path_trust::Groups;
 use codex_process_hardening::Hardened;
 use nix::unistd::geteuid;
 
 use crate::StartError;
 use crate::environment::Environment;
-use crate::ownership::{self, Groups};
+use crate::ownership;
+use crate::plain::plain;
 use crate::settings::Authorities;
 
 /// Says why the program ends, with causes and remedy; returns the exit code for it.
@@ -97,8 +99,37 @@ impl Words {
     }
 }
 
-/// Says one thing that the operator should know.
-pub(crate) fn line(text: &str) {
+/// Says one thing that the operator should know. Paths and other words of somebody else's may be in it: nothing that a
+/// terminal would act on gets there, and what goes on in another line is indented.
+pub fn line(text: &str) {
     // In one write: what others write to the same file, a record say, comes before or after it.
-    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+    let _ = std::io::stderr().write_all(shown(text).as_bytes());
+}
+
+fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len() + 1);
+    for (number, line) in text.split('\n').enumerate() {
+        let is_indented = number == 0 || line.starts_with("  ");
+        shown.push_str(if is_indented { "" } else { "  " });
+        shown.push_str(&plain(line));
+        shown.push('\n');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn nobody_elses_words_move_the_cursor_or_begin_a_line() {
+        for (text, expected) in [
+            ("ready: http://127.0.0.1:1/v1", "ready: http://127.0.0.1:1/v1\n"),
+            ("looked in\n  /run/a\n  /run/b", "looked in\n  /run/a\n  /run/b\n"),
+            ("error: /a\nhint: rm -rf /", "error: /a\n  hint: rm -rf /\n"),
+            ("error: /a\u{1b}]0;x\u{7}\r", "error: /a\\u{1b}]0;x\\u{7}\\r\n"),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+    }
 }

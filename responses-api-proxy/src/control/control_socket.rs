@@ -6,12 +6,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use codex_path_trust::Groups;
 use nix::unistd::geteuid;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
 use super::Access;
-use crate::ownership::{self, Groups};
+use crate::ownership;
 use crate::placed_file::PlacedFile;
 
 /// Callers that may wait to be accepted (listen(2)).
