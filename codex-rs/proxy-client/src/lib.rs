@@ -15,6 +15,7 @@
 #![cfg(unix)] // codex-process-hardening says why, in one sentence.
 #![forbid(unsafe_code)]
 
+mod admittance;
 mod control;
 mod draining;
 mod error;
@@ -33,6 +34,7 @@ mod server_info;
 pub mod status;
 mod upstream_check;
 
+pub use admittance::serves_this_account;
 pub use control::ControlSocket;
 pub use draining::{DrainState, Draining};
 pub use error::{ControlError, Process};
@@ -42,7 +44,7 @@ pub use process::is_running;
 pub use query::RecordsQuery;
 pub use rotation::Rotated;
 pub use run_folder::RunFolder;
-pub use search::{Search, find};
+pub use search::{Search, find, find_within};
 pub use server_info::{ServerInfo, ServerInfoError};
 pub use status::{InFlight, Status};
 pub use upstream_check::{UpstreamCheck, UpstreamProblem};

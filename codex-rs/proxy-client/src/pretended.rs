@@ -34,6 +34,8 @@ pub(crate) enum Say {
     Status(Box<Status>),
     /// 200, each part sent by itself.
     Lines(Vec<&'static str>),
+    /// 200, and then no word, ever.
+    Nothing,
     /// 200, and this.
     Json(Value),
     /// An error with these words.
@@ -56,6 +58,14 @@ impl Say {
                 let mut response = whole(error.to_string());
                 *response.status_mut() = status.try_into().unwrap();
                 response
+            }
+            Self::Nothing => {
+                let (sender, body) = Channel::<Bytes>::new(1);
+                tokio::spawn(async move {
+                    std::future::pending::<()>().await;
+                    drop(sender);
+                });
+                Response::new(Either::Right(body))
             }
             Self::Lines(parts) => {
                 let (mut sender, body) = Channel::new(1);

@@ -4,9 +4,16 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::found::{Found, follow};
 use crate::run_folder::RunFolder;
+
+/// How many are asked: nobody runs that many, and whoever can write to a run folder could leave any number of files there.
+const MOST_ASKED: usize = 64;
 
 /// The environment variable that names a server-info file.
 const SERVER_INFO_VARIABLE: &str = "CODEX_PROXY_SERVER_INFO";
@@ -65,43 +72,46 @@ impl Search {
     }
 }
 
-/// Asks them one after the other, each for some seconds at most. In order of their ports, this account's own first.
+/// Asks them side by side, each for some seconds at most. In order of their ports, this account's own first.
 ///
 /// A named file goes as soon as its proxy takes no more requests. That proxy is then found by what it says of its files.
 pub async fn find(search: &Search) -> Vec<Found> {
+    find_within(search, Duration::MAX).await
+}
+
+/// The same for somebody who waits: each has this time, and what takes longer is left out.
+pub async fn find_within(search: &Search, patience: Duration) -> Vec<Found> {
     match &search.place {
         Place::File { file, folders } => {
-            let found = follow(file).await;
-            let proxy = if is_gone(&found) { that_wrote(file, folders).await } else { None };
-            vec![proxy.unwrap_or(found)]
+            let found = timeout(patience, follow(file)).await.ok();
+            let proxy = match &found {
+                Some(found) if is_gone(found) => that_wrote(file, folders, patience).await,
+                _ => None,
+            };
+            proxy.or(found).into_iter().collect()
         }
-        Place::Folders(folders) => {
-            let mut found = Vec::new();
-            for file in infos_in_all(folders) {
-                let here = follow(&file).await;
-                // It was there a moment ago: its proxy has just ended.
-                if !is_gone(&here) {
-                    found.push(here);
-                }
-            }
-            found
-        }
+        Place::Folders(folders) => follow_all(infos_in_all(folders), patience).await,
     }
 }
 
 /// The proxy that runs and says that it wrote this file.
-async fn that_wrote(file: &Path, folders: &[PathBuf]) -> Option<Found> {
+async fn that_wrote(file: &Path, folders: &[PathBuf], patience: Duration) -> Option<Found> {
     let wanted = place_of(file)?;
     let is_wanted = |told: &PathBuf| place_of(told).as_ref() == Some(&wanted);
-    for file in infos_in_all(folders) {
-        let found = follow(&file).await;
-        if let Found::Running(proxy) = &found
-            && proxy.status.files.server_info.iter().any(is_wanted)
-        {
-            return Some(found);
-        }
+    follow_all(infos_in_all(folders), patience).await.into_iter().find(|found| {
+        matches!(found, Found::Running(proxy) if proxy.status.files.server_info.iter().any(is_wanted))
+    })
+}
+
+/// What they lead to, in their order, but for those that have gone meanwhile or took too long. Dropped, it asks no more.
+async fn follow_all(files: Vec<PathBuf>, patience: Duration) -> Vec<Found> {
+    let mut tasks = JoinSet::new();
+    for (place, file) in files.into_iter().take(MOST_ASKED).enumerate() {
+        tasks.spawn(async move { (place, timeout(patience, follow(&file)).await) });
     }
-    None
+    let mut found = tasks.join_all().await;
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().filter_map(|(_, found)| found.ok()).filter(|found| !is_gone(found)).collect()
 }
 
 /// The place that a path means, however it is written. The file may be gone; its folder is there, as a rule.
@@ -185,6 +195,54 @@ mod tests {
         };
         assert_eq!(running.info, proxy.info);
         assert!(find(&in_folders(vec![proxy.folder().join("none")])).await.is_empty());
+    }
+
+    /// Two that hang, and nobody waits for one after the other.
+    #[tokio::test(start_paused = true)]
+    async fn one_that_hangs_keeps_no_other_waiting() {
+        let hanging = [(); 3].map(|()| Pretended::new(|_, _| Say::Nothing));
+        let folder = tempfile::tempdir().unwrap();
+        for (number, proxy) in hanging.iter().enumerate() {
+            let file = proxy.write(&proxy.info);
+            fs::copy(file, folder.path().join(format!("{number}.json"))).unwrap();
+        }
+        let began = tokio::time::Instant::now();
+        let found = find(&in_folders(vec![folder.path().to_owned()])).await;
+        assert!(found.iter().all(|found| matches!(found, Found::Silent { .. })), "{found:?}");
+        assert_eq!((found.len(), began.elapsed().as_secs()), (3, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_in_a_hurry_gets_what_came_in_time() {
+        let hanging = Pretended::new(|_, _| Say::Nothing);
+        let folder = tempfile::tempdir().unwrap();
+        let file = hanging.write(&hanging.info);
+        fs::copy(&file, folder.path().join("1.json")).unwrap();
+        fs::write(folder.path().join("2.json"), "{}").unwrap();
+        let began = tokio::time::Instant::now();
+        let patience = Duration::from_millis(800);
+        let found = find_within(&in_folders(vec![folder.path().to_owned()]), patience).await;
+        assert!(matches!(&found[..], [Found::Unusable { .. }]), "{found:?}");
+        let named = Search::within(Some(file), None, Vec::new);
+        assert!(find_within(&named, patience).await.is_empty());
+        assert_eq!(began.elapsed().as_millis() / 800, 2);
+    }
+
+    #[tokio::test]
+    async fn of_very_many_files_the_first_are_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..MOST_ASKED + 6 {
+            fs::write(folder.path().join(format!("{number}.json")), "{}").unwrap();
+        }
+        let found = find(&in_folders(vec![folder.path().to_owned()])).await;
+        let number = |found: &Found| match found {
+            Found::Unusable { file, .. } => {
+                file.file_stem().unwrap().to_str().unwrap().parse().ok()
+            }
+            _ => None,
+        };
+        let numbers: Vec<Option<usize>> = found.iter().map(number).collect();
+        assert_eq!(numbers, (0..MOST_ASKED).map(Some).collect::<Vec<_>>());
     }
 
     #[tokio::test]

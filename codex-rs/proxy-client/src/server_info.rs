@@ -66,12 +66,14 @@ pub enum ServerInfoError {
         owner: u32,
     },
     /// It is not one line of the JSON that a proxy writes.
-    #[error("{path} is not what a proxy writes", path = path.display())]
+    #[error("{path} is not what a proxy writes (line {line}, column {column})", path = path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
+        /// Where that is seen, from 1 on. (What stands there is not told: it may be a key.)
+        line: usize,
+        /// In bytes, from 1 on.
+        column: usize,
     },
 }
 
@@ -106,8 +108,10 @@ impl ServerInfo {
         }
         let mut line = String::new();
         file.take(MAX_FILE_BYTES).read_to_string(&mut line).map_err(unreadable)?;
-        let info = serde_json::from_str(&line)
-            .map_err(|source| ServerInfoError::Malformed { path: path.to_owned(), source })?;
+        let info = serde_json::from_str(&line).map_err(|error| {
+            let (path, line, column) = (path.to_owned(), error.line(), error.column());
+            ServerInfoError::Malformed { path, line, column }
+        })?;
         Ok((info, owner))
     }
 

@@ -162,6 +162,13 @@ pub struct Policy {
     pub forwarded_fields: Vec<String>,
 }
 
+impl Policy {
+    /// Whether it serves this account.
+    pub fn serves(&self, uid: u32) -> bool {
+        self.users.as_ref().is_none_or(|users| users.iter().any(|user| user.uid == uid))
+    }
+}
+
 /// An account of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {

@@ -2,7 +2,7 @@
 //! with nothing said on it. No key goes that way, and it counts as no exchange.
 //!
 //! It costs the upstream a TLS handshake. So there is one at a time, and who asks within a second after it hears the same
-//! again. Nor does another follow within that second after one was given up.
+//! again. Nor does another begin within a second after the beginning of one that was given up.
 
 use std::time::{Duration, Instant};
 
@@ -113,7 +113,7 @@ fn busy() -> Response<Body> {
 }
 
 fn left() -> Response<Body> {
-    let message = "the caller hung up, or went on talking, before the check had ended";
+    let message = "the caller hung up before the check had ended";
     refusal(StatusCode::BAD_REQUEST, "caller_left", message)
 }
 

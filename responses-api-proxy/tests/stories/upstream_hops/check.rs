@@ -1,6 +1,7 @@
 //! Somebody asks whether the upstream can be reached: it is tried on the way that requests take, and it hears nothing.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -10,6 +11,7 @@ use codex_mock_upstream::{Certificate, Scenario, ServerTls};
 use codex_proxy_client::{UpstreamCheck, UpstreamProblem};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -165,7 +167,10 @@ async fn a_certificate_that_is_not_good_is_told_in_the_words_that_clients_get() 
 
 #[test]
 fn nobody_there_is_told() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound and deaf, and so nobody else's meanwhile.
+    let deaf = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    deaf.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let free = deaf.local_addr().unwrap().as_socket().unwrap();
     let url = format!("https://{free}/v1/responses");
     let traces = Traces::new();
     let proxy = Proxy::start_for(&url, &traces.flags(&[]));
@@ -254,6 +259,20 @@ fn there_is_one_at_a_time_and_it_ends_when_its_caller_leaves() {
         let said = (&caller).read(&mut [0; 1]); // That it is busy; or there is no answer yet.
         if upstream.connections() >= 2 { Ok(()) } else { Err(said) }
     });
+    has_left.recv_timeout(LIMIT).unwrap();
+}
+
+/// One byte too many keeps the HTTP library from reading on, and so from seeing that the caller has left.
+#[test]
+fn a_caller_who_has_said_too_much_and_leaves_ends_it_too() {
+    let (upstream, has_left) = silent();
+    let traces = Traces::new();
+    let flags = traces.flags(&["--connect-timeout", "1h"]);
+    let _proxy = Proxy::start_for(&upstream.https_url(), &flags);
+    let mut caller = waiting(&traces, &upstream);
+    caller.write_all(b"x").unwrap();
+    caller.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(code(answer(caller)), (400, "caller_left".to_owned()));
     has_left.recv_timeout(LIMIT).unwrap();
 }
 
