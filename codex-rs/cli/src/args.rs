@@ -15,7 +15,8 @@ use codex_responses_api_proxy::ServeArgs;
     name = "codex",
     version,
     arg_required_else_help = true,
-    after_help = "See it work, with no key and no account: codex proxy demo"
+    after_help = "See it work, with no key and no account: codex proxy demo\n\
+        Every other command line is the public Codex CLI's: npm install -g @openai/codex"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -66,6 +67,15 @@ pub(crate) enum Verb {
     /// Give the proxy a new key: what comes uses it, running answers end with the old one
     #[command(after_help = ROTATE_KEY_HELP)]
     RotateKey(RotateKeyArgs),
+    /// Make Codex use the proxy, and say whether it really does
+    #[command(after_help = POINT_HELP)]
+    Point(PointArgs),
+    /// Undo what point did, and nothing else
+    #[command(after_help = UNPOINT_HELP)]
+    Unpoint(UnpointArgs),
+    /// Look at what stands between you and a working, safe set-up, and say what to do about it
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(DoctorArgs),
     /// Print the completions of a shell
     #[command(after_help = COMPLETION_HELP)]
     Completion {
@@ -107,6 +117,33 @@ Examples:
 
 It takes the new key as the start of a proxy does: from standard input, or asks for it at a terminal and does not show it. Standard input itself is handed to the proxy, which reads it. Only root, the account that serves and the one that started the proxy may do so. A key that can't be used changes nothing.
 Exit codes: 0 replaced, 1 failed (the old key stays), 2 wrong usage, 130 ended with ^C.";
+
+const POINT_HELP: &str = "\
+Examples:
+  codex proxy point --dry-run
+  codex proxy point
+  codex proxy point --profile && codex -p openai-proxy
+  sudo codex proxy point --user alice
+
+It writes CODEX_HOME/config.toml (~/.codex/config.toml) and keeps all that is in it; `codex proxy unpoint` undoes it.
+Exit codes: 0 Codex uses the proxy (with --dry-run: shown), 1 failed, or another layer of the configuration decides, or the proxy does not serve this account, or the turn of --verify failed, 2 wrong usage, 130 ended with ^C.";
+
+const UNPOINT_HELP: &str = "\
+Examples:
+  codex proxy unpoint
+  codex proxy unpoint --purge --dry-run
+  codex proxy unpoint --purge
+
+It needs no proxy.
+Exit codes: 0 undone, or nothing was to be done, 1 failed, or another layer of the configuration still points there, 2 wrong usage, 130 ended with ^C.";
+
+const DOCTOR_HELP: &str = "\
+Examples:
+  codex proxy doctor
+  codex proxy doctor --json | jq '.findings[] | select(.grade != \"pass\")'
+
+It writes nothing, spends no key and shows none: only where one lies. Ask it as the account that runs Codex.
+Exit codes: 0 nothing fails, 1 something does, 2 wrong usage, 130 ended with ^C.";
 
 const COMPLETION_HELP: &str = "\
 Examples:
@@ -187,6 +224,73 @@ pub(crate) struct StopArgs {
 
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub(crate) struct RotateKeyArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct PointArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+
+    /// What listens on this port of 127.0.0.1: a proxy, or a program of root's or of your own
+    #[arg(long, value_name = "PORT", conflicts_with = "server_info", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+
+    /// Write a profile for `codex -p openai-proxy` and change no default
+    #[arg(long)]
+    pub(crate) profile: bool,
+
+    /// Show what would be written, and write nothing
+    #[arg(long, conflicts_with = "verify")]
+    pub(crate) dry_run: bool,
+
+    /// Then run one small turn of Codex, which the owner of the key pays for; asks first
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Agree to that turn
+    #[arg(long, requires = "verify")]
+    pub(crate) yes: bool,
+
+    /// As root: do it for this account, as that account
+    #[arg(long, value_name = "NAME|UID")]
+    pub(crate) user: Option<String>,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct UnpointArgs {
+    /// Take the table out as well: the file is what it was, but old sessions can't be opened any more
+    #[arg(long)]
+    pub(crate) purge: bool,
+
+    /// The profile of `point --profile`
+    #[arg(long)]
+    pub(crate) profile: bool,
+
+    /// Show what would be written, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// As root: do it for this account, as that account
+    #[arg(long, value_name = "NAME|UID")]
+    pub(crate) user: Option<String>,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) which: Which,
 

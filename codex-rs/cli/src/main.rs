@@ -8,7 +8,10 @@ mod args;
 mod commands;
 #[cfg(feature = "demo")]
 mod demo;
+mod hand_over;
 
+use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use args::{Args, Program, Verb};
@@ -16,6 +19,7 @@ use clap::Parser;
 use codex_process_hardening::Hardened;
 use codex_responses_api_proxy::{StartError, report, serve};
 use commands::End;
+use hand_over::ShowOurs;
 
 /// What is freed is wiped: TLS's keys, prompts and answers have stood there. (The API key never does.) Blocks that C code
 /// frees are its own affair.
@@ -27,6 +31,17 @@ static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
+    let typed: Vec<OsString> = env::args_os().skip(1).collect();
+    // Before this process is hardened: the public Codex gets the environment and the limits as they are.
+    if let Some(theirs) = hand_over::theirs(&typed) {
+        match hand_over::run(&theirs) {
+            Ok(ShowOurs) => {}
+            Err(error) => {
+                let hint = error.hint();
+                return report::fatal_with(&error.into(), Some(&hint));
+            }
+        }
+    }
     // First, while this is the only thread: no core dump, no ptrace, no LD_* variables.
     let hardened =
         codex_process_hardening::harden().map_err(|error| StartError::from(error).into());
@@ -46,6 +61,9 @@ fn run(args: Args, hardened: &Hardened) -> anyhow::Result<ExitCode> {
         Some(Verb::Log(args)) => commands::log(args).map(code),
         Some(Verb::Stop(args)) => commands::stop(args).map(code),
         Some(Verb::RotateKey(args)) => commands::rotate_key(args).map(code),
+        Some(Verb::Point(args)) => commands::point(args).map(code),
+        Some(Verb::Unpoint(args)) => commands::unpoint(args).map(code),
+        Some(Verb::Doctor(args)) => commands::doctor(args).map(code),
         Some(Verb::Completion { shell }) => commands::completion(shell).map(code),
     }
 }

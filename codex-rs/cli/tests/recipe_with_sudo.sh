@@ -15,7 +15,10 @@ cp "$BUILT/codex" "$WORK/authority.pem" "$scratch/built/"
 mkdir "$scratch/node_modules"
 mount --bind "$NODE_MODULES" "$scratch/node_modules"
 mount -t overlay -o "lowerdir=/etc,upperdir=$scratch/etc,workdir=$scratch/work" overlay /etc
+rm -rf /etc/codex
 mount -t tmpfs -o mode=755 tmpfs /usr/local/bin
+# The one proxy of this machine is found by itself, whatever else runs on the host.
+mount -t tmpfs -o mode=755 tmpfs /run
 ln -s "$(readlink -f /usr/bin/node)" /usr/local/bin/node
 # Last, and with the run's own files moved to where every account may reach them.
 mount --move "$scratch" /mnt
@@ -37,17 +40,31 @@ printenv OPENAI_API_KEY | sudo codex responses-api-proxy --http-shutdown --serve
   --upstream-url "$UPSTREAM_URL" --upstream-ca /mnt/built/authority.pem
 unset OPENAI_API_KEY
 
-# 3. Its port, read from the file.
+# Its port and its process, read from the file.
 PORT=$(sed -n 's/.*"port":\([0-9]*\).*/\1/p' /tmp/server-info.json)
 PID=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' /tmp/server-info.json)
 trap 'sudo kill "$PID"' EXIT # Of a run that fails nothing stays.
 echo "proxy uid $(sed -n 's/^Uid:\t\([0-9]*\).*/\1/p' "/proc/$PID/status")"
 if cat "/proc/$PID/environ" >/dev/null 2>&1; then echo "memory open"; else echo "memory closed"; fi
 
-# 4. Codex pointed at it for one run.
+# 3. Codex pointed at it: shown, done, used through our `codex`, and undone to the same bytes.
+export CODEX_REAL_BIN=/mnt/node_modules/.bin/codex
+mkdir -m 700 .codex
+echo '# My settings' >.codex/config.toml
+codex proxy point --dry-run
+if [ "$(cat .codex/config.toml)" = '# My settings' ]; then echo "shown, not done"; fi
+codex proxy point
+said=$(codex exec --skip-git-repo-check 'say hi' </dev/null)
+echo "pointed codex said $said"
+codex proxy unpoint --purge
+echo "left in .codex: $(ls .codex/config.toml*): $(cat .codex/config.toml)"
+
+# 4. Codex pointed at it for one run: by a word to ours, and by hand.
+said=$(CODEX_PROXY=1 codex exec --skip-git-repo-check 'say hi' </dev/null)
+echo "codex for one run said $said"
 said=$(/mnt/node_modules/.bin/codex exec --skip-git-repo-check \
   -c 'model_provider="openai-proxy"' \
-  -c "model_providers.openai-proxy={name=\"Key guard\",base_url=\"http://127.0.0.1:$PORT/v1\",wire_api=\"responses\"}" \
+  -c "model_providers.openai-proxy={name=\"Codex key guard\",base_url=\"http://127.0.0.1:$PORT/v1\",wire_api=\"responses\"}" \
   'say hi' </dev/null)
 echo "codex said $said"
 

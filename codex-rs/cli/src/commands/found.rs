@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use codex_config::shell_word;
 use codex_proxy_client::{Found, RunningProxy, Search, ServerInfoError, find};
+use codex_responses_api_proxy::plain::plain;
 use codex_responses_api_proxy::report;
 use nix::unistd::geteuid;
 use unicode_width::UnicodeWidthStr;
 
 use super::error::CommandError;
-use super::plain::plain;
 
 /// All that is there, and where it was looked for.
 #[derive(Debug)]
@@ -43,7 +44,12 @@ fn is_gone(found: &Found) -> bool {
 
 /// The one proxy that runs.
 pub(crate) async fn the_one(named: Option<PathBuf>) -> Result<RunningProxy, CommandError> {
-    let Finds { found, missing, looked_in } = look(named).await;
+    one_of(look(named).await)
+}
+
+/// The one of these that runs.
+pub(crate) fn one_of(finds: Finds) -> Result<RunningProxy, CommandError> {
+    let Finds { found, missing, looked_in } = finds;
     let (mut running, mut others) = (Vec::new(), Vec::new());
     for found in found {
         match found {
@@ -159,20 +165,10 @@ fn choices<'proxies>(
 }
 
 fn choice(typed: &[OsString], file: &Path) -> String {
-    let mut words: Vec<String> = typed.iter().map(|word| quoted(&word.to_string_lossy())).collect();
-    words.extend(["--server-info".to_owned(), quoted(&file.to_string_lossy())]);
+    let mut words: Vec<String> =
+        typed.iter().map(|word| shell_word(&word.to_string_lossy())).collect();
+    words.extend(["--server-info".to_owned(), shell_word(&file.to_string_lossy())]);
     plain(&words.join(" ")).into_owned()
-}
-
-/// A word as a shell has to be given it.
-pub(crate) fn quoted(word: &str) -> String {
-    let is_harmless =
-        |letter: char| letter.is_ascii_alphanumeric() || "_-./:=@%+,".contains(letter);
-    if !word.is_empty() && word.chars().all(is_harmless) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]
@@ -242,7 +238,6 @@ mod tests {
             r"  codex proxy log --model 'it'\''s $HOME' --server-info /r/c.json          # http://x",
         ];
         assert_eq!(choices(&typed, proxies), expected.join("\n"));
-        assert_eq!(quoted(""), "''");
     }
 
     #[test]
@@ -256,7 +251,7 @@ mod tests {
         assert_eq!(error.to_string(), format!("no proxy runs: {expected}"));
         assert_eq!(
             error.hint().as_deref(),
-            Some("start one: printenv OPENAI_API_KEY | codex proxy")
+            Some("start one: printenv OPENAI_API_KEY | codex proxy --daemon")
         );
     }
 

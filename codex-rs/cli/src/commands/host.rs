@@ -1,8 +1,10 @@
 //! What this machine adds to what a proxy says of itself: whose number that is, and how many capabilities there are.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Uid, User, getuid};
 
 /// Tests have one of their own.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,12 @@ impl Host {
             _ => set.to_owned(),
         }
     }
+}
+
+/// The home folder, as Codex finds it: what HOME says, or else passwd(5).
+pub(crate) fn home() -> Option<OsString> {
+    let named = env::var_os("HOME").filter(|home| !home.is_empty());
+    named.or_else(|| User::from_uid(getuid()).ok().flatten().map(|user| user.dir.into()))
 }
 
 /// An account in words.

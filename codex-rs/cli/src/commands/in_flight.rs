@@ -1,10 +1,10 @@
 //! The exchanges that are under way, as a table.
 
 use codex_proxy_client::InFlight;
+use codex_responses_api_proxy::plain::plain;
 
 use super::figures::{bytes, millis};
 use super::host::Host;
-use super::plain::plain;
 use super::sheet::Sheet;
 use super::table::{Align, Column};
 

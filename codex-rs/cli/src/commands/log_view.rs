@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use codex_request_log::{Line, Record};
+use codex_responses_api_proxy::plain::plain;
 
 use super::error::CommandError;
 use super::figures;
-use super::plain::plain;
 use super::record_table::RecordTable;
 use super::screen::Screen;
 

@@ -1,9 +1,9 @@
 //! Several proxies at a glance: a line for each, below what each says of itself.
 
 use codex_proxy_client::{Found, ServerInfo};
+use codex_responses_api_proxy::plain::plain;
 
 use super::host::Host;
-use super::plain::plain;
 use super::sheet::Sheet;
 use super::status_text;
 use super::table::{Align, Column};

@@ -2,9 +2,9 @@
 
 use anstyle::{AnsiColor, Style};
 use codex_request_log::{Outcome, Record};
+use codex_responses_api_proxy::plain::plain;
 
 use super::figures;
-use super::plain::plain;
 use super::table::{Align, Column, Table};
 
 const OUTCOME: &str = "OUTCOME";

@@ -8,10 +8,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use codex_key_custody::{ApiKey, CustodyError, KeyInput};
 use codex_proxy_client::{Rotated, RunningProxy};
+use codex_responses_api_proxy::plain::{plain, plain_json};
 use serde_json::json;
 
 use super::error::CommandError;
-use super::plain::{plain, plain_json};
 use super::screen::{Screen, say};
 use super::{End, found, until_interrupted};
 use crate::args::RotateKeyArgs;

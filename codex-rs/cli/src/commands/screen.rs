@@ -56,6 +56,57 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}"); // A closed one is its reader's choice.
 }
 
+/// To the line's beginning, and nothing left of what stood there (ECMA-48, EL).
+const REWRITE: &str = "\r\u{1b}[K";
+
+/// One line on standard error that is rewritten, where that is a terminal that can. Dropped, it is gone, and whatever comes
+/// next has a line of its own.
+pub(crate) struct StatusLine {
+    /// The terminal's, in columns; `None` where nothing can be rewritten.
+    width: Option<usize>,
+    is_there: bool,
+}
+
+impl StatusLine {
+    /// It says nothing yet.
+    pub(crate) fn open() -> Self {
+        let stderr = std::io::stderr();
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let rewrites = stderr.is_terminal() && !is_dumb;
+        let size = || terminal_size::terminal_size_of(&stderr);
+        let width = || size().map_or(80, |(width, _)| usize::from(width.0));
+        Self { width: rewrites.then(width), is_there: false }
+    }
+
+    /// How many columns there are; `None` where nothing can be told.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// Says this in place of what it said.
+    pub(crate) fn tell(&mut self, text: &str) {
+        if self.width.is_some() {
+            self.is_there = true;
+            put(&format!("{REWRITE}{text}"));
+        }
+    }
+}
+
+impl Drop for StatusLine {
+    fn drop(&mut self) {
+        if self.is_there {
+            put(REWRITE);
+        }
+    }
+}
+
+/// A closed standard error is its reader's choice.
+fn put(text: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = stderr.write_all(text.as_bytes());
+    let _ = stderr.flush();
+}
+
 /// Ends once nobody reads standard output any more, which a write alone would tell, and later.
 pub(crate) async fn reader_leaves() {
     let (left, leaves) = oneshot::channel();

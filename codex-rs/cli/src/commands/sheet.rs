@@ -1,8 +1,8 @@
 //! Facts under headings: labels in a column, values beside them, wrapped where the width ends. Nothing is cut.
 
+use codex_responses_api_proxy::plain::plain;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::plain::plain;
 use super::table::{Column, Table};
 
 const LABEL: usize = 18;

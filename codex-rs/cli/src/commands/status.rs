@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use codex_proxy_client::{Found, ServerInfo, Status};
+use codex_responses_api_proxy::plain::plain_json;
 use codex_responses_api_proxy::report;
 use nix::unistd::geteuid;
 use serde::Serialize;
@@ -13,7 +14,6 @@ use super::error::{CommandError, LOOK_EVERYWHERE, START_ONE};
 use super::found::{self, Finds};
 use super::host::Host;
 use super::overview;
-use super::plain::plain_json;
 use super::screen::Screen;
 use super::sheet::Sheet;
 use super::status_text;
@@ -144,7 +144,7 @@ mod tests {
             lines(&nothing, HOST, Some(80)),
             [
                 "no proxy runs: looked in /run/a and /run/b",
-                "start one: printenv OPENAI_API_KEY | codex proxy"
+                "start one: printenv OPENAI_API_KEY | codex proxy --daemon"
             ]
         );
         assert_eq!(verdict(&nothing.found), End::No);

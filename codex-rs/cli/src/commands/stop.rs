@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use codex_config::shell_word;
 use codex_proxy_client::{ControlError, Draining, RunFolder, RunningProxy};
+use codex_responses_api_proxy::plain::plain;
 use serde_json::json;
 
 use super::error::CommandError;
-use super::found::quoted;
-use super::plain::plain;
 use super::progress::Progress;
 use super::screen::{Screen, say};
 use super::{End, found, process, until_interrupted};
@@ -79,7 +79,7 @@ fn what_cuts(pid: u32, named: Option<&Path>, files: &[PathBuf], run_folders: &[P
     match named {
         _ if !stays => format!("kill {pid}"),
         Some(file) => {
-            let file = quoted(&file.to_string_lossy());
+            let file = shell_word(&file.to_string_lossy());
             format!("codex proxy stop --now --server-info {}", plain(&file))
         }
         None => "codex proxy stop --now".to_owned(),

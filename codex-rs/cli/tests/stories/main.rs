@@ -8,9 +8,13 @@ mod codex_process;
 mod codex_texts;
 mod daemon;
 mod demo_shows_the_whole_path;
+mod doctor;
+mod hand_over;
 #[path = "../../../../responses-api-proxy/tests/custody/keys.rs"]
 mod keys;
 mod multitool;
+mod point;
+mod pointed_codex;
 mod private_namespace;
 mod real_codex;
 mod recipe_with_sudo;

@@ -1,7 +1,7 @@
 //! The recipe that people know, word for word, with real users, real sudo and root-owned binaries.
 //!
-//! It runs in a private mount namespace, in which /etc, /usr/local/bin and /tmp are copies: the host's
-//! files stay as they are.
+//! It runs in a private mount namespace, in which /etc, /run, /usr/local/bin and /tmp are copies or empty: the
+//! host's files stay as they are.
 
 use std::fs;
 use std::path::Path;
@@ -25,9 +25,12 @@ fn the_script_is_the_readmes_recipe() {
         "sudo install -o root -m 755 ",
         "printenv OPENAI_API_KEY | sudo codex responses-api-proxy --http-shutdown --server-info /tmp/server-info.json --daemon",
         "unset OPENAI_API_KEY",
+        "codex proxy point --dry-run",
+        "codex proxy unpoint --purge",
+        "CODEX_PROXY=1 codex exec ",
         r#"PORT=$(sed -n 's/.*"port":\([0-9]*\).*/\1/p' /tmp/server-info.json)"#,
         r#"-c 'model_provider="openai-proxy"' \"#,
-        r#"-c "model_providers.openai-proxy={name=\"Key guard\",base_url=\"http://127.0.0.1:$PORT/v1\",wire_api=\"responses\"}" \"#,
+        r#"-c "model_providers.openai-proxy={name=\"Codex key guard\",base_url=\"http://127.0.0.1:$PORT/v1\",wire_api=\"responses\"}" \"#,
         r#"curl --fail --silent --show-error "http://127.0.0.1:$PORT/shutdown""#,
     ] {
         assert!(script.contains(command) && readme.contains(command), "{command}");
@@ -63,6 +66,10 @@ async fn an_account_with_sudo_runs_the_proxy_as_root_and_uses_it() {
     for fact in [
         "proxy uid 0",
         "memory closed",
+        "shown, not done",
+        "pointed codex said The key stayed with the proxy.",
+        "left in .codex: .codex/config.toml: # My settings",
+        "codex for one run said The key stayed with the proxy.",
         "codex said The key stayed with the proxy.",
         "process gone",
         "file gone",
@@ -70,6 +77,6 @@ async fn an_account_with_sudo_runs_the_proxy_as_root_and_uses_it() {
         assert!(shown.lines().any(|line| line == fact), "no {fact:?} in {shown}\n{said}");
     }
     let counts = upstream.counts();
-    assert_eq!((counts.requests, counts.wrong_bearer), (1, 0));
+    assert_eq!((counts.requests, counts.wrong_bearer), (3, 0));
     assert!(!Path::new("/home/tst_recipe").exists());
 }
