@@ -206,7 +206,8 @@ os.setgid(uid)
 os.setuid(uid)
 kept = []
 for _ in range(count):
-    slow = socket.create_connection(("127.0.0.1", port))
+    slow = socket.socket()  # create_connection would load a module, which this account may not be able to read.
+    slow.connect(("127.0.0.1", port))
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     slow.setblocking(False)
