@@ -341,6 +341,12 @@ fn layers_have_words() {
     }
 }
 
+fn with_address(base_url: &str) -> Effective {
+    let (provider, base_url) = (PROVIDER.to_owned(), Some(base_url.to_owned()));
+    let decided_by = Layer::BuiltIn;
+    Effective { provider, decided_by, base_url, said: vec![], problems: vec![] }
+}
+
 #[test]
 fn an_address_is_shown_without_what_may_be_a_secret() {
     for (base_url, expected) in [
@@ -350,16 +356,7 @@ fn an_address_is_shown_without_what_may_be_a_secret() {
         ("gw.example", "http://gw.example/…"),
         ("sk proj", "an address that is no URL"),
     ] {
-        let base_url = Some(base_url.to_owned());
-        let provider = PROVIDER.to_owned();
-        let seen = Effective {
-            provider,
-            decided_by: Layer::BuiltIn,
-            base_url,
-            said: vec![],
-            problems: vec![],
-        };
-        assert_eq!(seen.shown_address().as_deref(), Some(expected));
+        assert_eq!(with_address(base_url).shown_address().as_deref(), Some(expected));
     }
 }
 
@@ -383,15 +380,7 @@ fn this_machine_is_known_however_it_is_written() {
         ("http://127.0.0.1.example.com/v1", false),
         ("no address", false),
     ] {
-        let (provider, url) = (PROVIDER.to_owned(), Some(base_url.to_owned()));
-        let seen = Effective {
-            provider,
-            decided_by: Layer::BuiltIn,
-            base_url: url,
-            said: vec![],
-            problems: vec![],
-        };
-        assert_eq!(seen.is_odd_loopback(), is_odd, "{base_url:?}");
+        assert_eq!(with_address(base_url).is_odd_loopback(), is_odd, "{base_url:?}");
     }
 }
 
