@@ -57,6 +57,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::pretended::bound;
 
     /// What is found of somebody who answers so.
     async fn answered(answer: &'static str) -> (Option<bool>, String) {
@@ -117,9 +118,8 @@ mod tests {
 
     #[tokio::test]
     async fn where_nobody_listens_there_is_nothing_to_tell() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let silent = bound(0);
+        let port = silent.local_addr().unwrap().as_socket().unwrap().port();
         assert_eq!(serves_this_account(port).await, None);
     }
 }

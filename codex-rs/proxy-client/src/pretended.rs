@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -182,9 +182,9 @@ fn received(stream: &std::os::unix::net::UnixStream) -> (String, Vec<OwnedFd>) {
 /// A whole proxy, as far as can be seen from outside.
 pub(crate) struct Pretended {
     pub(crate) info: ServerInfo,
-    _listener: Option<TcpListener>,
-    /// Bound, and does not listen.
-    _kept: Option<socket2::Socket>,
+    listener: socket2::Socket,
+    /// Bound, and does not listen: while it is there, nobody else is given the port.
+    _kept: socket2::Socket,
     socket: Socket,
 }
 
@@ -192,8 +192,11 @@ impl Pretended {
     pub(crate) fn new(
         answer: impl Fn(&ServerInfo, &Request<Incoming>) -> Say + Clone + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let listener = bound(0);
+        let port = listener.local_addr().unwrap().as_socket().unwrap().port();
+        // Before the first one listens: afterwards the port can't be had twice.
+        let kept = bound(port);
+        listener.listen(/*backlog*/ 16).unwrap();
         let mut info = ServerInfo {
             port,
             pid: process::id(),
@@ -208,15 +211,13 @@ impl Pretended {
         let told = info.clone();
         let socket = listening(move |request| answer(&told, request));
         info.control_socket = Some(socket.path());
-        Self { info, _listener: Some(listener), _kept: None, socket }
+        Self { info, listener, _kept: kept, socket }
     }
 
     /// Stops listening on the port, and keeps it: another test might be given it.
     pub(crate) fn close(&mut self) {
-        self._listener = None;
-        let kept = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        kept.bind(&SocketAddr::from(([127, 0, 0, 1], self.info.port)).into()).unwrap();
-        self._kept = Some(kept);
+        // Not by closing it: a child that another test forks has it as well until it calls exec.
+        self.listener.shutdown(Shutdown::Read).unwrap();
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -229,6 +230,14 @@ impl Pretended {
         std::fs::write(&file, info.to_line()).unwrap();
         file
     }
+}
+
+/// A socket that has this port (0: any), which others that say `SO_REUSEADDR` may share.
+pub(crate) fn bound(port: u16) -> socket2::Socket {
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+    socket
 }
 
 /// What a proxy on port 4321 could say.
