@@ -1,10 +1,11 @@
 //! What was typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use codex_request_log::Outcome;
 use codex_responses_api_proxy::ServeArgs;
@@ -76,6 +77,9 @@ pub(crate) enum Verb {
     /// Look at what stands between you and a working, safe set-up, and say what to do about it
     #[command(after_help = DOCTOR_HELP)]
     Doctor(DoctorArgs),
+    /// Give an account's sudo up for good, and prove that it is gone
+    #[command(after_help = RELINQUISH_SUDO_HELP)]
+    RelinquishSudo(RelinquishSudoArgs),
     /// Print the completions of a shell
     #[command(after_help = COMPLETION_HELP)]
     Completion {
@@ -144,6 +148,17 @@ Examples:
 
 It writes nothing, spends no key and shows none: only where one lies. Ask it as the account that runs Codex.
 Exit codes: 0 nothing fails, 1 something does, 2 wrong usage, 130 ended with ^C.";
+
+const RELINQUISH_SUDO_HELP: &str = "\
+Examples:
+  codex proxy relinquish-sudo --plan
+  codex proxy relinquish-sudo
+  sudo codex proxy relinquish-sudo --user alice
+  sudo codex proxy relinquish-sudo --yes-relinquish \"$USER\" --json --end-processes
+  sudo codex proxy relinquish-sudo --yes-relinquish \"$USER\" --then-exec codex exec 'say hi'
+
+It goes through sudo by itself, one last time, shows what it would do, and asks for the account's name. This account can't take it back: start the proxy first.
+Exit codes: 0 sudo is gone, which was tried, and no other way to root is known (with --plan: shown), 1 failed or refused (all is as it was, unless it says otherwise), 2 wrong usage, 3 sudo is gone but another way to root is open, 130 ended with ^C. With --then-exec, after 0 or 3: the program's.";
 
 const COMPLETION_HELP: &str = "\
 Examples:
@@ -299,6 +314,33 @@ pub(crate) struct DoctorArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(crate) struct RelinquishSudoArgs {
+    /// As root: the account that gives sudo up [default: the one that called sudo]
+    #[arg(long, value_name = "NAME|UID", value_hint = ValueHint::Username)]
+    pub(crate) user: Option<String>,
+
+    /// Look, show what would be done, and change nothing
+    #[arg(long, conflicts_with_all = ["yes_relinquish", "end_processes", "then_exec"])]
+    pub(crate) plan: bool,
+
+    /// Agree beforehand, by the account's name: for scripts
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Username)]
+    pub(crate) yes_relinquish: Option<String>,
+
+    /// Agree to ending processes that keep what was given up
+    #[arg(long)]
+    pub(crate) end_processes: bool,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Then become this program, as the account and with none of its old rights; takes all that follows
+    #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true, value_hint = ValueHint::CommandName)]
+    pub(crate) then_exec: Vec<OsString>,
+}
+
 fn count(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "write a number like 50".to_owned())
 }
@@ -374,6 +416,16 @@ mod tests {
             let error = Args::try_parse_from(arguments).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn the_program_to_become_takes_all_that_follows() {
+        let typed = ["--json", "--then-exec", "codex", "--json", "--", "-x"];
+        let typed = ["codex", "proxy", "relinquish-sudo"].into_iter().chain(typed);
+        let Program::Proxy(proxy) = Args::try_parse_from(typed).unwrap().program;
+        let Some(Verb::RelinquishSudo(args)) = proxy.verb else { panic!("{:?}", proxy.verb) };
+        let expected = ["codex", "--json", "--", "-x"].map(OsString::from).to_vec();
+        assert_eq!((args.json, args.then_exec), (true, expected));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod pointing_text;
 mod process;
 mod progress;
 mod record_table;
+mod relinquish;
 mod rotate_key;
 mod running;
 mod screen;
@@ -44,7 +45,8 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{
-    DoctorArgs, LogArgs, PointArgs, RotateKeyArgs, StatusArgs, StopArgs, UnpointArgs,
+    DoctorArgs, LogArgs, PointArgs, RelinquishSudoArgs, RotateKeyArgs, StatusArgs, StopArgs,
+    UnpointArgs,
 };
 use error::CommandError;
 pub(crate) use error::START_ONE;
@@ -57,6 +59,10 @@ pub(crate) enum End {
     Done,
     /// What was asked is not so.
     No,
+    /// It is done, but not all that was wanted is so: a way to root is open.
+    PathOpen,
+    /// A program that ran for us has ended with this exit code.
+    Code(u8),
     /// ^C.
     Interrupted,
 }
@@ -87,6 +93,10 @@ pub(crate) fn point(args: PointArgs) -> anyhow::Result<End> {
 
 pub(crate) fn unpoint(args: UnpointArgs) -> anyhow::Result<End> {
     run(async |screen| unpoint::unpoint(args, screen))
+}
+
+pub(crate) fn relinquish_sudo(args: RelinquishSudoArgs) -> anyhow::Result<End> {
+    run(async |screen| relinquish::relinquish_sudo(args, screen).await)
 }
 
 pub(crate) fn completion(shell: Shell) -> anyhow::Result<End> {

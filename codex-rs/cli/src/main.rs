@@ -30,6 +30,9 @@ static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
 /// What a shell says of a program that ^C has ended: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
 
+/// Sudo was given up, but another way to root is open.
+const PATH_OPEN: u8 = 3;
+
 fn main() -> ExitCode {
     let typed: Vec<OsString> = env::args_os().skip(1).collect();
     // Before this process is hardened: the public Codex gets the environment and the limits as they are.
@@ -64,6 +67,7 @@ fn run(args: Args, hardened: &Hardened) -> anyhow::Result<ExitCode> {
         Some(Verb::Point(args)) => commands::point(args).map(code),
         Some(Verb::Unpoint(args)) => commands::unpoint(args).map(code),
         Some(Verb::Doctor(args)) => commands::doctor(args).map(code),
+        Some(Verb::RelinquishSudo(args)) => commands::relinquish_sudo(args).map(code),
         Some(Verb::Completion { shell }) => commands::completion(shell).map(code),
     }
 }
@@ -72,6 +76,8 @@ fn code(end: End) -> ExitCode {
     match end {
         End::Done => ExitCode::SUCCESS,
         End::No => ExitCode::FAILURE,
+        End::PathOpen => ExitCode::from(PATH_OPEN),
+        End::Code(code) => ExitCode::from(code),
         End::Interrupted => ExitCode::from(INTERRUPTED),
     }
 }

@@ -41,7 +41,7 @@ fn verdict(report: &Report) -> End {
 }
 
 /// The words of a panic may quote the file that was being read, and with it a key.
-fn tell_only_where_it_panicked() {
+pub(super) fn tell_only_where_it_panicked() {
     std::panic::set_hook(Box::new(|panic| {
         if let Some(place) = panic.location() {
             say(&format!("a check broke at {place}"));

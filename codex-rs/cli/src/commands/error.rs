@@ -13,6 +13,8 @@ use codex_responses_api_proxy::plain::plain;
 use codex_responses_api_proxy::report;
 use thiserror::Error;
 
+use super::relinquish::RelinquishError;
+
 pub(crate) const START_ONE: &str = "start one: printenv OPENAI_API_KEY | codex proxy --daemon";
 pub(crate) const LOOK_EVERYWHERE: &str =
     "with neither --server-info nor CODEX_PROXY_SERVER_INFO the run folders are looked through";
@@ -91,6 +93,8 @@ pub(crate) enum CommandError {
     /// `said` are lines: what Codex said last, each after a line's end.
     #[error("not verified: {why}{said}")]
     NotVerified { why: String, said: String },
+    #[error(transparent)]
+    Relinquish(#[from] RelinquishError),
     /// What was to be done is done.
     #[error("it was done, but standard output can't be written")]
     DoneUntold(#[source] io::Error),
@@ -164,6 +168,7 @@ impl CommandError {
             Self::NotVerified { .. } => {
                 "the pointing stays; `codex proxy log` shows what the proxy saw"
             }
+            Self::Relinquish(error) => return error.hint(),
             Self::SeveralRun { .. }
             | Self::Folder(_)
             | Self::Running { .. }

@@ -154,7 +154,7 @@ fn total(shown: &[Shown]) -> usize {
 }
 
 /// The text in at most `width` terminal columns, with … where something is missing.
-fn cut(text: &str, width: usize) -> String {
+pub(crate) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }

@@ -171,7 +171,7 @@ fn is_agreed() -> bool {
     read.is_ok() && means_yes(&answer)
 }
 
-fn means_yes(answer: &str) -> bool {
+pub(crate) fn means_yes(answer: &str) -> bool {
     let answer = answer.trim();
     answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes")
 }
