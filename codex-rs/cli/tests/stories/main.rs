@@ -18,6 +18,7 @@ mod pointed_codex;
 mod private_namespace;
 mod real_codex;
 mod recipe_with_sudo;
+mod relinquish;
 mod start_texts;
 #[path = "../../../../responses-api-proxy/tests/stories/support.rs"]
 #[allow(dead_code, reason = "shared with the proxy's own stories, which use all of it")]

@@ -24,8 +24,11 @@ pub(crate) fn missing(programs: &[&str]) -> Option<String> {
 /// Debian's package with this program.
 fn package(program: &str) -> &str {
     match program {
-        "unshare" | "nsenter" | "setpriv" => "util-linux",
-        "useradd" => "passwd",
+        "unshare" | "nsenter" | "setpriv" | "setsid" => "util-linux",
+        "script" => "bsdutils",
+        "useradd" | "gpasswd" => "passwd",
+        "deluser" => "adduser",
+        "visudo" | "cvtsudoers" => "sudo",
         itself => itself,
     }
 }
