@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use codex_privileges::{LEADING, Leading};
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::check::blocking;
@@ -15,33 +16,13 @@ use crate::host::Host;
 
 const ID: &str = "sudo";
 
-const SUDO: &str = "sudo lets its members become root, as systems are usually set up";
-const CONTAINERS: &str =
-    "whoever may use its socket can start a container that has the machine's files as root";
-
-/// Groups by name, and how each leads to root.
-const LEADING: [(&str, &str); 14] = [
-    ("root", "what root leaves open to its own group can be changed"),
-    ("sudo", SUDO),
-    ("wheel", SUDO),
-    ("admin", SUDO),
-    ("google-sudoers", SUDO),
-    ("docker", CONTAINERS),
-    ("podman", CONTAINERS),
-    ("lxd", CONTAINERS),
-    ("incus-admin", CONTAINERS),
-    ("libvirt", "a virtual machine can be given the machine's disks"),
-    ("disk", "the disks can be written past all modes"),
-    ("kmem", "the kernel's memory can be read"),
-    ("shadow", "the hashes of all passwords can be read, and tried"),
-    ("staff", "it may write to /usr/local, where root looks for programs first"),
-];
+const REMEDY: &str = "codex proxy relinquish-sudo, which also ends what still has the group, and tries whether sudo is really gone; \
+    or let the agent run as another account";
 
 /// The groups of an account.
 #[derive(Debug)]
 struct Account {
     is_root: bool,
-    name: Option<String>,
     /// Of its groups, those that have a name.
     groups: Vec<String>,
 }
@@ -55,11 +36,7 @@ fn gather(host: &Host) -> Account {
     let mut gids: BTreeSet<u32> = host.gids.iter().copied().collect();
     gids.extend(user.iter().flat_map(groups_of));
     let name = |gid: u32| Some(Group::from_gid(Gid::from_raw(gid)).ok()??.name);
-    Account {
-        is_root: host.uid == 0,
-        name: user.map(|user| user.name),
-        groups: gids.into_iter().filter_map(name).collect(),
-    }
+    Account { is_root: host.uid == 0, groups: gids.into_iter().filter_map(name).collect() }
 }
 
 /// Those that a login gives.
@@ -83,21 +60,15 @@ fn judge(account: &Account) -> Vec<Finding> {
         let remedy = "let the agent run as an account of its own, and name that to the proxy with --allow-user";
         return vec![Finding::warn(ID, evidence, remedy)];
     }
-    let user =
-        account.name.as_deref().map_or_else(|| "\"$USER\"".to_owned(), codex_config::shell_word);
     let is_in = |group: &str| account.groups.iter().any(|name| name == group);
-    let leading = LEADING.into_iter().filter(|(group, _)| is_in(group));
+    let leading = LEADING.iter().filter(|leading| is_in(leading.group));
     let findings: Vec<Finding> = leading
-        .map(|(group, why)| {
-            let remedy = format!(
-                "sudo gpasswd -d {user} {group}, and end what runs as {user}: a process keeps the groups that it has; \
-                 or let the agent run as another account"
-            );
-            Finding::warn(ID, format!("this account is in the group {group}: {why}"), remedy)
+        .map(|Leading { group, why }| {
+            Finding::warn(ID, format!("this account is in the group {group}: {why}"), REMEDY)
         })
         .collect();
     if findings.is_empty() {
-        let evidence = "no group of this account is one that is known to lead to root; what sudoers says was not looked at";
+        let evidence = "no group of this account is one that is known to lead to root; what else leads there: codex proxy relinquish-sudo --plan";
         return vec![Finding::pass(ID, evidence)];
     }
     findings
@@ -110,7 +81,7 @@ mod tests {
 
     fn judged(groups: &str) -> Vec<(Grade, String)> {
         let groups = groups.split_whitespace().map(str::to_owned).collect();
-        let account = Account { is_root: false, name: Some("alice".to_owned()), groups };
+        let account = Account { is_root: false, groups };
         let findings = judge(&account).into_iter();
         findings.map(|finding| (finding.grade, finding.evidence)).collect()
     }
@@ -118,44 +89,36 @@ mod tests {
     #[test]
     fn each_group_that_leads_to_root_is_a_warning_with_its_reason() {
         for (groups, expected) in [
-            ("alice docker users", vec![("docker", CONTAINERS)]),
-            ("wheel", vec![("wheel", SUDO)]),
-            ("podman adm sudo", vec![("sudo", SUDO), ("podman", CONTAINERS)]),
+            ("alice docker users", vec!["docker"]),
+            ("wheel", vec!["wheel"]),
+            ("podman adm sudo", vec!["sudo", "podman"]),
         ] {
+            let why = |name| codex_privileges::leading(name).unwrap().why;
             let expected: Vec<(Grade, String)> = expected
                 .into_iter()
-                .map(|(name, why)| format!("this account is in the group {name}: {why}"))
+                .map(|name| format!("this account is in the group {name}: {}", why(name)))
                 .map(|evidence| (Grade::Warn, evidence))
                 .collect();
             assert_eq!(judged(groups), expected, "{groups}");
         }
-        assert!(LEADING.into_iter().all(|(name, _)| judged(name).len() == 1));
+        assert!(LEADING.iter().all(|leading| judged(leading.group).len() == 1));
     }
 
     #[test]
     fn where_none_does_nothing_more_than_that_is_claimed() {
         for groups in ["", "alice users adm kvm", "sudoers dockers", "Sudo"] {
-            let claim = "no group of this account is one that is known to lead to root; what sudoers says was not looked at";
+            let claim = "no group of this account is one that is known to lead to root; what else leads there: codex proxy relinquish-sudo --plan";
             assert_eq!(judged(groups), [(Grade::Pass, claim.to_owned())], "{groups}");
         }
     }
 
     #[test]
-    fn root_needs_no_group_and_a_remedy_names_the_account() {
-        let account = |is_root, name: Option<&str>| Account {
-            is_root,
-            name: name.map(str::to_owned),
-            groups: vec!["sudo".to_owned()],
-        };
-        let root = judge(&account(true, Some("root")));
+    fn root_needs_no_group_and_for_others_there_is_a_remedy() {
+        let account = |is_root| Account { is_root, groups: vec!["sudo".to_owned()] };
+        let root = judge(&account(true));
         assert!(root.len() == 1 && root[0].evidence.starts_with("this is root"), "{root:?}");
-        for (name, begin) in [
-            (Some("alice"), "sudo gpasswd -d alice sudo, and"),
-            (None, "sudo gpasswd -d \"$USER\" sudo, and"),
-        ] {
-            let remedy = judge(&account(false, name)).remove(0).remedy.unwrap();
-            assert!(remedy.starts_with(begin), "{remedy}");
-        }
+        let one = judge(&account(false)).remove(0);
+        assert!(one.remedy.is_some_and(|remedy| remedy.starts_with("codex proxy relinquish-sudo")));
     }
 
     /// A process that was started before the account was put into a group does not have it, and what starts next will.
