@@ -25,7 +25,7 @@ pub(crate) use end::{Ended, end_all};
 pub(crate) use facts::{Capabilities, Credentials, Stat, pids, threads, words};
 use kin::Kin;
 pub(crate) use kin::lineage;
-pub(crate) use waiting::{unattributed, waiting};
+pub(crate) use waiting::{busy, unattributed, waiting};
 
 /// Letters of a command line that are kept.
 const COMMAND_LETTERS: usize = 200;

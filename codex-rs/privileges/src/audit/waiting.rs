@@ -17,10 +17,14 @@ pub(crate) fn look(subject: &Subject) -> Vec<Finding> {
         let finding = finding.seen("only root sees what root's processes run");
         return vec![finding.remedy(let_root_look(&subject.account))];
     }
-    let found = processes::waiting(&subject.account)
-        .and_then(|of_account| Ok((of_account, processes::unattributed(&subject.account)?)));
+    let account = &subject.account;
+    let found = processes::waiting(account).and_then(|of_account| {
+        Ok((of_account, processes::unattributed(account)?, processes::busy(account)?))
+    });
     match found {
-        Ok((of_account, of_nobody)) => findings(&of_account, &of_nobody),
+        Ok((of_account, of_nobody, busy)) => {
+            findings(&of_account, &of_nobody).into_iter().chain(running(&busy)).collect()
+        }
         Err(error) => {
             let finding = Finding::undecided(CHECK, "a sudo that waits for a password", WHY);
             let finding = finding.seen(format!("/proc can't be listed: {error}"));
@@ -50,6 +54,17 @@ fn findings(of_account: &[StaleProcess], of_nobody: &[StaleProcess]) -> Vec<Find
         );
     }
     findings
+}
+
+/// Those that seem to be past the password. One that waits can be made to look so.
+fn running(busy: &[StaleProcess]) -> Option<Finding> {
+    let each = busy.iter().take(MOST).map(|it| format!("{} (pid {})", it.name, it.pid));
+    let seen = each.collect::<Vec<_>>().join(", ");
+    let what = "programs like sudo that the account has started, and that run something";
+    let why = "what they run is not the account's, or they only look so and wait for a password";
+    let finding = Finding::undecided(CHECK, what, why).seen(seen);
+    (!busy.is_empty())
+        .then(|| finding.remedy(format!("end what is not needed: kill -9 {}", pids(busy))))
 }
 
 fn finding(process: &StaleProcess) -> Finding {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
 
-use super::facts::{Credentials, Stat, pids, read, threads};
+use super::facts::{Credentials, Stat, pids, read, threads, words};
 use super::kin::{Kin, lineage};
 use super::{StaleProcess, Whose, command};
 use crate::account::Account;
@@ -51,23 +51,35 @@ pub(crate) fn unattributed(account: &Account) -> io::Result<Vec<StaleProcess>> {
     those_of(account.uid, Owner::Unknown)
 }
 
+/// Those of the account's that have run something, or hide behind what looks like that.
+///
+/// # Errors
+///
+/// `/proc` can't be listed.
+pub(crate) fn busy(account: &Account) -> io::Result<Vec<StaleProcess>> {
+    let uid = account.uid;
+    let mut found = all(&Programs::installed(), &Kin::ours(), uid, /*has_run*/ true)?;
+    found.retain(|process| Owner::of(&signs(process.pid, uid), uid) == Owner::Account);
+    Ok(found)
+}
+
 /// Whether it still is such a program. (That it is the same process is told by when it was started.)
 pub(crate) fn is_still_waiting(process: &StaleProcess) -> bool {
     Programs::installed().name_of(process.pid).is_some()
 }
 
 fn those_of(uid: u32, owner: Owner) -> io::Result<Vec<StaleProcess>> {
-    let mut found = all(&Programs::installed(), &Kin::ours(), uid)?;
+    let mut found = all(&Programs::installed(), &Kin::ours(), uid, /*has_run*/ false)?;
     found.retain(|process| Owner::of(&signs(process.pid, uid), uid) == owner);
     Ok(found)
 }
 
-/// Everybody's that wait.
-fn all(programs: &Programs, kin: &Kin, uid: u32) -> io::Result<Vec<StaleProcess>> {
+/// Everybody's that wait, or that have run something.
+fn all(programs: &Programs, kin: &Kin, uid: u32, has_run: bool) -> io::Result<Vec<StaleProcess>> {
     let seen = Seen::now(programs, uid)?;
     let mut found = Vec::new();
     for (pid, name) in &seen.programs {
-        if kin.has(*pid) || kin.is_below(*pid) || seen.has_run(*pid, 0) {
+        if kin.has(*pid) || kin.is_below(*pid) || seen.has_run(*pid, 0) != has_run {
             continue;
         }
         let Some(stat) = Stat::of(*pid) else { continue };
@@ -161,8 +173,11 @@ impl Seen {
         let children = self.children.get(&pid).map(Vec::as_slice).unwrap_or_default();
         children.iter().any(|child| {
             if self.programs.contains_key(child) {
-                // sudo's own second process (use_pty), or one that was there before its parent became such a program.
-                above < NAMES.len() && self.has_run(*child, above + 1)
+                // sudo's own second process (use_pty) has its command line. Another one was there before its parent
+                // became such a program, and what that has run says nothing of the parent.
+                above < NAMES.len()
+                    && words(*child) == words(pid)
+                    && self.has_run(*child, above + 1)
             } else {
                 // What the account runs gives it nothing: `sudo -A` asks through such a program, and sudoedit waits for
                 // one to write as root afterwards. A child may also be older than the program that its parent is now.

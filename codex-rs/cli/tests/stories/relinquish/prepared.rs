@@ -1,6 +1,7 @@
 //! What an account may have prepared before it gives sudo up, and what it may do while root is at it.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Child;
 
@@ -23,6 +24,13 @@ impl Prepared {
     fn has_ended(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
     }
+}
+
+/// Whether anybody's process has this command line.
+fn runs(line: &[u8]) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.any(|it| it == line)
 }
 
 impl Drop for Prepared {
@@ -64,6 +72,47 @@ fn a_sudo_that_waits_and_may_not_be_ended_is_an_open_way() {
     let ended = machine.relinquish(&["--user", PERSON, "--yes-relinquish", PERSON, "--json"]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert_found(&ended.json()["open"], "waiting_sudo", &waiting.0.id().to_string());
+}
+
+/// A child that is older than what its parent is now says nothing of it.
+#[test]
+fn a_waiting_sudo_can_not_hide_behind_an_older_one() {
+    let Some(machine) = Machine::here() else { return };
+    machine.lay("join sudo; rule '%sudo ALL=(ALL:ALL) NOPASSWD: /bin/sleep'");
+    machine.lay(
+        "echo tst_u:pw | chpasswd; mkfifo /home/tst_u/in /home/tst_u/go; chown tst_u /home/tst_u/*",
+    );
+    let line = "sudo -n /bin/sleep 77 >/dev/null 2>&1 & read go </home/tst_u/go; \
+        exec 2>/home/tst_u/said; exec sudo -k -S id <>/home/tst_u/in";
+    let mut waiting = Prepared::start(&machine, &[SUDO], line);
+    wait_until("the older one runs", || runs(b"/bin/sleep\x0077\0"));
+    fs::write(machine.path("/home/tst_u/go"), "\n").unwrap();
+    waiting.becomes("sudo");
+    let said = machine.path("/home/tst_u/said");
+    wait_until("it asks", || fs::read_to_string(&said).is_ok_and(|said| said.contains("assword")));
+    assert_found(&machine.plan(), "waiting_sudo", &waiting.0.id().to_string());
+    machine.give_up();
+    assert!(waiting.has_ended(), "it still waits");
+}
+
+/// It is nobody's child any more, and reads what the account writes.
+#[test]
+fn a_root_shell_that_reads_a_named_pipe_is_an_open_way() {
+    let Some(machine) = Machine::here() else { return };
+    machine.lay("join sudo; rule '%sudo ALL=(ALL:ALL) NOPASSWD: ALL'");
+    machine.lay("mkfifo /home/tst_u/in; chown tst_u /home/tst_u/in");
+    let line =
+        "exec sudo -n sh -c 'echo $$ >/home/tst_u/pid; exec sh' <>/home/tst_u/in >/dev/null 2>&1";
+    let _shell = Prepared::start(&machine, &[SUDO], line);
+    let pid = machine.path("/home/tst_u/pid");
+    wait_until("a root shell", || fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n')));
+    let ended = machine.give_up();
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let pid = fs::read_to_string(&pid).unwrap();
+    let mut pipe = fs::OpenOptions::new();
+    let pipe = pipe.read(true).write(true).open(machine.path("/home/tst_u/in")); // So that it never waits.
+    pipe.unwrap().write_all(b"exit\n").unwrap();
+    assert_found(&ended.json()["open"], "root_process", pid.trim());
 }
 
 /// No search finds it, and whoever has it open can run it and hand it on.

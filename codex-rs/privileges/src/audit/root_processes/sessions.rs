@@ -2,8 +2,10 @@
 //! root, whatever the rules say, as long as it runs.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+use nix::sys::stat::major;
 
 use super::{CHECK, used};
 use crate::finding::Finding;
@@ -41,7 +43,8 @@ pub(super) fn look(subject: &Subject) -> Vec<Finding> {
             continue;
         }
         let above = lineage(*pid);
-        if above.contains(&own) || !above.iter().any(|pid| uid(*pid) == Some(subject.account.uid)) {
+        let is_below = above.iter().any(|pid| uid(*pid) == Some(subject.account.uid));
+        if above.contains(&own) || !(is_below || can_be_typed_to(subject, *pid)) {
             continue;
         }
         let has_children = stats.values().any(|stat| stat.parent == *pid);
@@ -57,7 +60,7 @@ fn real_uid(pid: u32) -> Option<u32> {
 
 impl Seen {
     fn at(pid: u32, name: &str, has_children: bool) -> Self {
-        let input = fs::read_link(format!("/proc/{pid}/fd/0")).ok();
+        let input = fs::metadata(format!("/proc/{pid}/fd/0")).ok();
         Self {
             pid,
             name: name.to_owned(),
@@ -68,11 +71,22 @@ impl Seen {
     }
 }
 
-fn is_listening(input: &Path) -> bool {
-    let input = input.to_string_lossy();
-    ["/dev/pts/", "/dev/tty", "/dev/console", "pipe:", "socket:"]
-        .iter()
-        .any(|one| input.starts_with(one))
+/// A terminal, a pipe with or without a name, a socket. What is read from a file is there already.
+fn is_listening(input: &Metadata) -> bool {
+    let kind = input.file_type();
+    kind.is_fifo() || kind.is_socket() || (kind.is_char_device() && !is_of_memory(input))
+}
+
+/// `/dev/null` and its kin (major number 1).
+fn is_of_memory(input: &Metadata) -> bool {
+    major(input.rdev()) == 1
+}
+
+/// Whether the account could write to what a process reads, also where it is no child of its any more.
+fn can_be_typed_to(subject: &Subject, pid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}/fd/0")).is_ok_and(|input| {
+        is_listening(&input) && subject.may_write(input.uid(), input.gid(), input.mode())
+    })
 }
 
 fn judge(seen: &Seen) -> Option<Finding> {
@@ -81,14 +95,16 @@ fn judge(seen: &Seen) -> Option<Finding> {
         return None;
     }
     let finding = if *is_shell {
-        let what = format!("the root shell {name} (pid {pid}) in a session of the account");
-        Finding::open(CHECK, what, "the account's own programs can type in its terminal")
+        let what = format!("the root shell {name} (pid {pid}) that the account can type to");
+        Finding::open(CHECK, what, "the account's own programs can type to it")
     } else {
-        let what = format!("root's process {name} (pid {pid}) in a session of the account");
-        let why = "the account's own programs can type in its terminal, and many a program runs what it is told to";
+        let what = format!("root's process {name} (pid {pid}) that the account can type to");
+        let why =
+            "the account's own programs can type to it, and many a program runs what it is told to";
         Finding::undecided(CHECK, what, why)
     };
-    let finding = finding.seen("a process of the account's is above it");
+    let finding = finding
+        .seen("a process of the account's is above it, or what it reads is the account's to write");
     Some(finding.remedy(format!("end it: leave it, or kill {pid}")))
 }
 
@@ -120,16 +136,21 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_a_pipe_and_a_socket_can_be_typed_in() {
+    fn a_pipe_with_or_without_a_name_and_a_socket_can_be_typed_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        fs::write(at("script"), "").unwrap();
         for (input, expected) in [
-            ("/dev/pts/3", true),
-            ("/dev/tty1", true),
-            ("pipe:[123]", true),
-            ("socket:[123]", true),
-            ("/dev/null", false),
-            ("/root/script", false),
+            (at("fifo"), true),
+            (at("socket"), true),
+            (at("script"), false),
+            ("/dev/null".into(), false),
+            ("/dev/zero".into(), false),
+            ("/dev/ptmx".into(), true),
         ] {
-            assert_eq!(is_listening(Path::new(input)), expected, "{input}");
+            assert_eq!(is_listening(&fs::metadata(&input).unwrap()), expected, "{input:?}");
         }
     }
 

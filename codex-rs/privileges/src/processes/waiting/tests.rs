@@ -13,7 +13,7 @@ fn cat(pid: u32) -> Programs {
 }
 
 fn seen(programs: &Programs, pid: u32) -> Option<StaleProcess> {
-    let found = all(programs, &Kin::nobodys(), UID).unwrap();
+    let found = all(programs, &Kin::nobodys(), UID, /*has_run*/ false).unwrap();
     found.into_iter().find(|process| process.pid == pid)
 }
 
@@ -82,7 +82,12 @@ fn a_process_is_the_accounts_by_the_file_that_it_says_things_to() {
     assert!(it.gids.is_empty());
     assert_eq!(Owner::of(&signs(pid, UID), UID), Owner::Account);
     assert_ne!(Owner::of(&signs(pid, UID + 1), UID + 1), Owner::Account);
-    assert!(all(&cat(pid), &Kin::ours(), UID).unwrap().iter().all(|it| it.pid != pid));
+    assert!(
+        all(&cat(pid), &Kin::ours(), UID, /*has_run*/ false)
+            .unwrap()
+            .iter()
+            .all(|it| it.pid != pid)
+    );
     assert!(!is_still_waiting(&it), "it is no program that gives root");
 }
 
