@@ -166,14 +166,14 @@ mod tests {
 
     #[test]
     fn the_script_is_found_and_code_in_a_word_is_not_a_path() {
-        let files = ["/opt/run", "/opt/lib", "/work/run", "/etc/it.conf"].map(Path::new);
+        let files = ["/opt/run", "/opt/lib", "/srv/run", "/etc/it.conf"].map(Path::new);
         let is_file = |path: &Path| files.contains(&path);
         for (program, line, expected) in [
             ("/bin/bash", "bash /opt/run /etc/it.conf", "Script /opt/run"),
             ("/bin/dash", "/bin/sh -e /opt/run", "Script /opt/run"),
             ("/bin/bash", "bash -o pipefail /opt/run", "Script /opt/run"),
-            ("/bin/bash", "bash run", "Script /work/run"),
-            ("/bin/bash", "bash ./run /opt/run", "Script /work/./run"),
+            ("/bin/bash", "bash run", "Script /srv/run"),
+            ("/bin/bash", "bash ./run /opt/run", "Script /srv/./run"),
             ("/bin/bash", "-bash", ""),
             ("/bin/bash", "bash -c /opt/run", ""),
             ("/bin/bash", "bash -lc /opt/run name /opt/lib", "Word /opt/lib"),
@@ -190,7 +190,7 @@ mod tests {
             ("/usr/sbin/it", "it /opt/run /opt/lib", "Word /opt/run Word /opt/lib"),
             ("/usr/sbin/it", "/opt/run", ""),
         ] {
-            let (program, folder) = (Path::new(program), Some(Path::new("/work")));
+            let (program, folder) = (Path::new(program), Some(Path::new("/srv")));
             let found = from_words(Some(program), &words(line), folder, &is_file);
             let shown: Vec<String> =
                 found.iter().map(|(how, path)| format!("{how:?} {}", path.display())).collect();
